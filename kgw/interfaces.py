@@ -1,0 +1,154 @@
+"""The seams of kgw: what an engine must do, whichever it is.
+
+Each interface has a contract mixin in C{kgw.test.contracts} that every implementation passes. Methods return
+a Deferred where the work may have to wait; the operation has started when they return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from kgw.model import Appended, Bounds, EpochEnd, Fetched, LogConfig, TimestampOffset, Topic
+
+if TYPE_CHECKING:
+    from kgw.wire.records import RecordBatch
+
+
+class IPartitionLog(Interface):
+    """
+    One partition's log: record batches at contiguous offsets.
+
+    Every method raises or fires with L{KafkaError}: C{KAFKA_STORAGE_ERROR} while the log cannot be written or
+    read, C{UNKNOWN_TOPIC_OR_PARTITION} once its topic was deleted.
+    """
+
+    config = Attribute("The L{LogConfig} in force; the engine replaces it when the topic's configs change.")
+
+    def append(batch: RecordBatch) -> Deferred[Appended]:  # type: ignore[misc]
+        """
+        Append one batch from a client, whole or not at all, in the order of the calls.
+
+        The log checks the producer's id, epoch and sequence (C{kgw.log.producer_state}), gives the records their
+        offsets, and stores the batch; C{batch} is already checked for form, CRC, size and timestamps.
+
+        Durable when it fires: survives the end of the process; survives the end of the machine as far as
+        C{flush.messages} and C{flush.ms} ask for it.
+
+        @return: fires with L{Appended}; fails with C{OUT_OF_ORDER_SEQUENCE_NUMBER}, C{INVALID_PRODUCER_EPOCH},
+            C{UNKNOWN_PRODUCER_ID} or C{KAFKA_STORAGE_ERROR}.
+        """
+
+    def read(offset: int, max_bytes: int, at_least_one: bool = True) -> Deferred[Fetched]:  # type: ignore[misc]
+        """
+        Read whole batches from the one that holds C{offset}, at most C{max_bytes} of them.
+
+        @param at_least_one: return the first batch even where it is larger than C{max_bytes} (KIP-74).
+        @return: fires with L{Fetched}, empty where C{offset} is the high watermark; fails with
+            C{OFFSET_OUT_OF_RANGE} outside the bounds, C{CORRUPT_MESSAGE} in a damaged range.
+        """
+
+    def bounds() -> Deferred[Bounds]:  # type: ignore[misc]
+        """The log's bounds now."""
+
+    def offset_for_time(timestamp: int) -> Deferred[TimestampOffset]:  # type: ignore[misc]
+        """
+        The first record at or behind C{timestamp} (ms since the epoch), L{NO_OFFSET} where there is none.
+        """
+
+    def offset_of_max_timestamp() -> Deferred[TimestampOffset]:  # type: ignore[misc]
+        """The record with the largest timestamp (KIP-734), L{NO_OFFSET} in an empty log."""
+
+    def end_of_epoch(leader_epoch: int) -> Deferred[EpochEnd]:  # type: ignore[misc]
+        """Where an epoch ends (Kafka: OffsetForLeaderEpoch)."""
+
+    def trim(offset: int) -> Deferred[int]:  # type: ignore[misc]
+        """
+        Move the log start offset up to C{offset} (Kafka: DeleteRecords); -1 means the high watermark.
+
+        Durable when it fires.
+
+        @return: fires with the new log start offset; fails with C{OFFSET_OUT_OF_RANGE} above the high watermark.
+        """
+
+    def watch(listener: Callable[[int], None]) -> None:  # type: ignore[misc]
+        """
+        Call C{listener} with the number of new bytes after each append that readers may see, and with -1 when the
+        log is trimmed, goes away or comes back; on the reactor's thread, never from within C{watch}.
+        """
+
+    def unwatch(listener: Callable[[int], None]) -> None:  # type: ignore[misc]
+        """Stop calling C{listener}; nothing happens where it is not watching."""
+
+
+class ILogEngine(Interface):
+    """The keeper of all partition logs. It stores records; which topics there are is told to it."""
+
+    def start(topics: Iterable[tuple[Topic, LogConfig]]) -> Deferred[None]:  # type: ignore[misc]
+        """
+        Open the logs of these topics, recovering what an unclean stop left.
+
+        Logs of topics that are not named are removed: their deletion was cut short.
+
+        @return: fires when all partitions can be read and written; fails with C{KAFKA_STORAGE_ERROR}.
+        """
+
+    def stop() -> Deferred[None]:  # type: ignore[misc]
+        """Make everything durable, close it; appends afterwards fail with C{KAFKA_STORAGE_ERROR}."""
+
+    def create(topic: Topic, config: LogConfig) -> Deferred[None]:  # type: ignore[misc]
+        """
+        Make the partition logs of C{topic} that are not there yet (a new topic, or one with more partitions).
+
+        Durable when it fires; fails with C{KAFKA_STORAGE_ERROR}.
+        """
+
+    def configure(topic: Topic, config: LogConfig) -> None:  # type: ignore[misc]
+        """Obey other configs from now on."""
+
+    def delete(topic: Topic) -> Deferred[None]:  # type: ignore[misc]
+        """
+        Remove the topic's logs: readers and writers fail at once, listeners are called, the disk is freed soon.
+
+        Nothing happens for a topic the engine does not hold.
+        """
+
+    def partition(name: str, index: int) -> IPartitionLog:  # type: ignore[misc]
+        """
+        The log of one partition.
+
+        @raise KafkaError: C{UNKNOWN_TOPIC_OR_PARTITION}.
+        """
+
+    def describe() -> str:  # type: ignore[misc]
+        """The engine's kind and place in a few words, for people: C{"local, /var/lib/kgw"}."""
+
+
+class IStateStore(Interface):
+    """
+    Small durable facts by key: topics, producer ids, later committed offsets.
+
+    Keys are text, sorted by code point; values are bytes of at most 1 MiB.
+    """
+
+    def open() -> Deferred[None]:  # type: ignore[misc]
+        """Make ready; fails with C{KAFKA_STORAGE_ERROR}."""
+
+    def close() -> Deferred[None]:  # type: ignore[misc]
+        """Finish what was begun and let go of the files."""
+
+    def get(key: str) -> Deferred[bytes | None]:  # type: ignore[misc]
+        """The value last committed, or C{None}."""
+
+    def scan(prefix: str) -> Deferred[list[tuple[str, bytes]]]:  # type: ignore[misc]
+        """All pairs whose key starts with C{prefix}, in the order of the keys."""
+
+    def commit(puts: Mapping[str, bytes], deletes: Collection[str] = ()) -> Deferred[None]:  # type: ignore[misc]
+        """
+        Write all of these or none, after every commit called before it.
+
+        Durable when it fires: survives the end of the process. Fails with C{KAFKA_STORAGE_ERROR}.
+        """

@@ -1,0 +1,145 @@
+"""Frozen values that cross the seams between rooms; none of them knows the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+Buffer = bytes | bytearray | memoryview
+
+
+class TopicPartition(NamedTuple):
+    """One partition of a topic, by name."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """
+    A topic as it was created.
+
+    @ivar id: its 16 bytes; a name that is deleted and created again gets another id (KIP-516).
+    @ivar partitions: how many it has, numbered from 0.
+    @ivar configs: what was set on the topic itself (source DYNAMIC_TOPIC_CONFIG), by Kafka's names, as text.
+    @ivar assignments: the node id of each partition's only replica.
+    """
+
+    name: str
+    id: bytes
+    partitions: int
+    configs: Mapping[str, str] = field(default_factory=dict)
+    assignments: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """
+    The topic configs a partition log obeys, resolved (topic over broker over default) and typed.
+
+    Times are milliseconds, sizes bytes, as in Kafka; -1 is "no limit" for the retention ones.
+    """
+
+    cleanup_policy: tuple[str, ...] = ("delete",)
+    compression_type: str = "producer"
+    file_delete_delay_ms: int = 60_000
+    flush_messages: int = (1 << 63) - 1
+    flush_ms: int = (1 << 63) - 1
+    index_interval_bytes: int = 4096
+    max_message_bytes: int = 1_048_588
+    message_timestamp_after_max_ms: int = 3_600_000
+    message_timestamp_before_max_ms: int = (1 << 63) - 1
+    message_timestamp_type: str = "CreateTime"
+    min_insync_replicas: int = 1
+    preallocate: bool = False
+    retention_bytes: int = -1
+    retention_ms: int = 604_800_000
+    segment_bytes: int = 1 << 30
+    segment_index_bytes: int = 10 << 20
+    segment_jitter_ms: int = 0
+    segment_ms: int = 604_800_000
+    compression_gzip_level: int = -1
+    compression_lz4_level: int = 9
+    compression_zstd_level: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """
+    Where a partition log begins and ends.
+
+    @ivar log_start_offset: the first offset a consumer may ask for.
+    @ivar high_watermark: the offset the next record will have that readers may see.
+    @ivar last_stable_offset: as far as C{read_committed} readers see; equal to the high watermark while
+        there are no transactions.
+    @ivar leader_epoch: the current one.
+    """
+
+    log_start_offset: int
+    high_watermark: int
+    last_stable_offset: int
+    leader_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """
+    One batch is in the log.
+
+    @ivar base_offset: the offset of its first record; for a duplicate, that of the batch already there.
+    @ivar log_append_time_ms: the time it was given, or -1 where the topic keeps CreateTime.
+    @ivar duplicate: the producer had sent this batch before, nothing was written (KIP-98).
+    """
+
+    base_offset: int
+    log_append_time_ms: int
+    log_start_offset: int
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """
+    What one read found.
+
+    @ivar records: whole record batches in offset order, to send as they are; empty at the end of the log.
+    @ivar size: bytes in C{records}.
+    @ivar bounds: the log's bounds at the moment of the read.
+    """
+
+    records: list[Buffer]
+    size: int
+    bounds: Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampOffset:
+    """
+    Answer to "which record is this": its timestamp in ms, its offset and the leader epoch of its batch.
+
+    C{(-1, -1, -1)} says that there is none.
+    """
+
+    timestamp: int
+    offset: int
+    leader_epoch: int
+
+
+NO_OFFSET = TimestampOffset(-1, -1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnd:
+    """
+    The largest epoch at or below the one asked for, and the offset where it ends (KIP-101, KIP-279).
+
+    C{(-1, -1)} where the log knows no such epoch.
+    """
+
+    leader_epoch: int
+    end_offset: int

@@ -1,0 +1,391 @@
+"""Compiles a declared message, for one version, to a straight-line encoder and decoder.
+
+Measured against an interpreted schema: 2.3-4 times faster to parse, 1.3-3.5 times to build; one function
+takes about 0.25 ms to generate, so it is done once, when a version is first used.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, Generic
+
+from kgw.errors import WireError
+from kgw.wire.message import Array, FieldSpec, FieldType, holds_records, is_default, least_size, split_fields
+from kgw.wire.primitives import BOOL, RECORDS, STRING, UUID, Scalar, decode_uvarint, encode_uvarint
+
+M = TypeVar("M")
+
+#: What a message is written to: buffers to send in this order.
+Buffer = bytes | bytearray | memoryview
+
+
+class Codec(Generic[M]):
+    """
+    The encoder and decoder of one message class in one version.
+
+    @ivar cls: the message class.
+    @ivar version: the version of the API.
+    """
+
+    def __init__(self, cls: type[M], version: int, flexible: bool) -> None:
+        self.cls = cls
+        self.version = version
+        self._decode = _DecoderSource(version, flexible).compile(cls)
+        self._encode = _EncoderSource(version, flexible).compile(cls)
+
+    def decode(self, data: bytes, offset: int = 0) -> tuple[M, int]:
+        """
+        Read one message.
+
+        Nothing is allocated for a length or count that the bytes left cannot hold.
+
+        @param data: a whole frame; fields of type records are views of it.
+        @return: the message, and the offset behind it.
+        @raise WireError: the bytes are not a message of this version.
+        """
+        try:
+            value, end = self._decode(data, offset)
+        except (struct.error, IndexError):
+            raise WireError(f"the data end inside {self.cls.__qualname__} v{self.version}") from None
+        except UnicodeDecodeError as error:
+            raise WireError(f"a string is not UTF-8: {error}") from None
+        return value, end
+
+    def encode(self, value: M) -> list[Buffer]:
+        """
+        Write one message.
+
+        @return: buffers to send in this order; record batches stand in it as the very objects handed in.
+        @raise ValueError: a value does not fit its field (a null where none may be, a number out of range).
+        """
+        try:
+            return self._encode(value)
+        except (struct.error, TypeError, AttributeError) as error:
+            raise ValueError(f"cannot write {self.cls.__qualname__} v{self.version}: {error}") from error
+
+
+def _short(what: str) -> None:
+    raise WireError(f"a length of {what} is larger than the bytes left")
+
+
+def _null(what: str) -> None:
+    raise WireError(f"{what} must not be null")
+
+
+def _bad_tag(what: str) -> None:
+    raise WireError(f"the tagged field {what} does not fill its size")
+
+
+class _Source:
+    """The lines of one generated function and the objects they refer to."""
+
+    def __init__(self, version: int, flexible: bool) -> None:
+        self.version = version
+        self.flexible = flexible
+        self.lines: list[str] = []
+        self.names: dict[str, Any] = {}
+        self._count = 0
+
+    def new(self, prefix: str, bound: Any = None) -> str:
+        self._count += 1
+        name = f"{prefix}{self._count}"
+        if bound is not None:
+            self.names[name] = bound
+        return name
+
+    def emit(self, depth: int, line: str) -> None:
+        self.lines.append("    " * depth + line)
+
+    def function(self, cls: type, name: str) -> Callable[..., Any]:
+        source = "\n".join(self.lines)
+        code = compile(source, f"<{cls.__module__}.{cls.__qualname__} v{self.version} {name}>", "exec")
+        exec(code, self.names)
+        made: Callable[..., Any] = self.names[name]
+        return made
+
+
+class _DecoderSource(_Source):
+    """Generates C{decode(b, o) -> (value, offset)}; C{z} is the length of the frame."""
+
+    def compile(self, cls: type) -> Callable[[bytes, int], tuple[Any, int]]:
+        self.names.update(
+            uv=decode_uvarint, short=_short, null=_null, bad_tag=_bad_tag, view=memoryview, unpack=struct.unpack_from
+        )
+        for code in "hi":
+            self.names["u" + code] = struct.Struct(">" + code).unpack_from
+        self.emit(0, "def decode(b, o):")
+        self.emit(1, "z = len(b)")
+        value = self._struct(1, cls)
+        self.emit(1, f"return {value}, o")
+        return self.function(cls, "decode")
+
+    def _length(self, depth: int, what: str, code: str, compact: bool) -> str:
+        """A length or count into a new variable; -1 is null."""
+        length = self.new("n")
+        if compact:
+            self.emit(depth, f"{length} = b[o]; o += 1")
+            self.emit(depth, f"if {length} > 127: {length}, o = uv(b, o - 1)")
+            self.emit(depth, f"{length} -= 1")
+        else:
+            self.emit(depth, f"{length}, = u{code}(b, o); o += {struct.calcsize(code)}")
+            self.emit(depth, f"if {length} < -1: short({what!r})")
+        return length
+
+    def _value(self, depth: int, what: str, kind: FieldType, nullable: bool, compact: bool) -> str:
+        if isinstance(kind, Array):
+            return self._array(depth, what, kind, nullable, compact)
+        if isinstance(kind, Scalar):
+            if kind.code:
+                return self._fixed(depth, [kind])[0]
+            return self._sized(depth, what, kind, nullable, compact)
+        if nullable:
+            value = self.new("v")
+            self.emit(depth, "marker = b[o]; o += 1")
+            self.emit(depth, f"if marker > 127: {value} = None")
+            self.emit(depth, "else:")
+            inner = self._struct(depth + 1, kind)
+            self.emit(depth + 1, f"{value} = {inner}")
+            return value
+        return self._struct(depth, kind)
+
+    def _fixed(self, depth: int, kinds: Sequence[Scalar]) -> list[str]:
+        # a boolean is any non-zero byte (Kafka: readByte() != 0), which is what struct's "?" does
+        shape = struct.Struct(">" + "".join(kind.code for kind in kinds))
+        read = self.new("s", shape.unpack_from)
+        names = [self.new("v") for _ in kinds]
+        self.emit(depth, f"{', '.join(names)}{',' if len(names) == 1 else ''} = {read}(b, o); o += {shape.size}")
+        return names
+
+    def _sized(self, depth: int, what: str, kind: Scalar, nullable: bool, compact: bool) -> str:
+        length = self._length(depth, what, "h" if kind is STRING else "i", compact)
+        value = self.new("v")
+        self.emit(depth, f"if {length} > z - o: short({what!r})")
+        if nullable:
+            self.emit(depth, f"if {length} < 0: {value} = None")
+            self.emit(depth, "else:")
+            depth += 1
+        else:
+            self.emit(depth, f"if {length} < 0: null({what!r})")
+        if kind is STRING:
+            self.emit(depth, f"{value} = b[o:o + {length}].decode(); o += {length}")
+        elif kind is RECORDS:
+            self.emit(depth, f"{value} = view(b)[o:o + {length}]; o += {length}")
+        else:
+            self.emit(depth, f"{value} = b[o:o + {length}]; o += {length}")
+        return value
+
+    def _array(self, depth: int, what: str, kind: Array, nullable: bool, compact: bool) -> str:
+        count = self._length(depth, what, "i", compact)
+        value = self.new("v")
+        least = least_size(kind.element, self.version, self.flexible)
+        self.emit(depth, f"if {count} * {least} > z - o: short({what!r})")
+        if nullable:
+            self.emit(depth, f"if {count} < 0: {value} = None")
+            self.emit(depth, "else:")
+            depth += 1
+        else:
+            self.emit(depth, f"if {count} < 0: null({what!r})")
+        element = kind.element
+        if isinstance(element, Scalar) and element.code and element is not UUID:
+            self.emit(depth, f"{value} = list(unpack('>%d{element.code}' % {count}, b, o)); o += {count} * {element.size}")
+            return value
+        self.emit(depth, f"{value} = []")
+        add = self.new("a")
+        self.emit(depth, f"{add} = {value}.append")
+        self.emit(depth, f"for _ in range({count}):")
+        item = self._value(depth + 1, what, element, False, compact)
+        self.emit(depth + 1, f"{add}({item})")
+        return value
+
+    def _struct(self, depth: int, cls: type) -> str:
+        regular, tagged = split_fields(cls, self.version, self.flexible)
+        names: dict[str, str] = {}
+        run: list[FieldSpec] = []
+
+        def flush() -> None:
+            if run:
+                for spec, name in zip(run, self._fixed(depth, [s.type for s in run]), strict=True):  # type: ignore[misc]
+                    names[spec.name] = name
+                run.clear()
+
+        for spec in regular:
+            if isinstance(spec.type, Scalar) and spec.type.code:
+                run.append(spec)
+                continue
+            flush()
+            names[spec.name] = self._field(depth, cls, spec)
+        flush()
+        made = self.new("C", cls)
+        value = self.new("v")
+        self.emit(depth, f"{value} = {made}({', '.join(f'{n}={v}' for n, v in names.items())})")
+        if self.flexible:
+            self._tags(depth, cls, tagged, value)
+        return value
+
+    def _field(self, depth: int, cls: type, spec: FieldSpec) -> str:
+        compact = self.flexible and spec.flexible
+        return self._value(depth, f"{cls.__qualname__}.{spec.name}", spec.type, spec.may_be_null(self.version), compact)
+
+    def _tags(self, depth: int, cls: type, tagged: list[FieldSpec], value: str) -> None:
+        count, tag, size, end = (self.new("t") for _ in range(4))
+        self.emit(depth, f"{count} = b[o]; o += 1")
+        self.emit(depth, f"if {count}:")
+        self.emit(depth + 1, f"if {count} > 127: {count}, o = uv(b, o - 1)")
+        # a tag takes two bytes at least
+        self.emit(depth + 1, f"if {count} * 2 > z - o: short('the tag section of {cls.__qualname__}')")
+        self.emit(depth + 1, f"for _ in range({count}):")
+        self.emit(depth + 2, f"{tag}, o = uv(b, o)")
+        self.emit(depth + 2, f"{size}, o = uv(b, o)")
+        self.emit(depth + 2, f"if {size} > z - o: short('a tagged field of {cls.__qualname__}')")
+        self.emit(depth + 2, f"{end} = o + {size}")
+        word = "if"
+        for spec in tagged:
+            self.emit(depth + 2, f"{word} {tag} == {spec.tag}:")
+            inner = self._field(depth + 3, cls, spec)
+            self.emit(depth + 3, f"{value}.{spec.name} = {inner}")
+            self.emit(depth + 3, f"if o != {end}: bad_tag({f'{cls.__qualname__}.{spec.name}'!r})")
+            word = "elif"
+        self.emit(depth + 2, f"o = {end}")
+
+
+class _EncoderSource(_Source):
+    """Generates C{encode(x) -> buffers}; C{add} takes the next piece."""
+
+    def compile(self, cls: type) -> Callable[[Any], list[Buffer]]:
+        self.names.update(uv=encode_uvarint, is_default=is_default, null=_refuse_null, pack=struct.pack)
+        for code in "hi":
+            self.names["p" + code] = struct.Struct(">" + code).pack
+        records = holds_records(cls)
+        self.emit(0, "def encode(x):")
+        if records:
+            self.emit(1, "chunks = []")
+        self.emit(1, "out = []; add = out.append")
+        self._struct(1, cls, "x")
+        if records:
+            self.emit(1, "if out: chunks.append(b''.join(out))")
+            self.emit(1, "return chunks")
+        else:
+            self.emit(1, "return [b''.join(out)]")
+        return self.function(cls, "encode")
+
+    def _length(self, depth: int, expression: str, code: str, compact: bool) -> None:
+        self.emit(depth, f"add(uv({expression} + 1))" if compact else f"add(p{code}({expression}))")
+
+    def _null(self, depth: int, what: str, code: str, nullable: bool, compact: bool) -> None:
+        if not nullable:
+            self.emit(depth, f"null({what!r})")
+        elif compact:
+            self.emit(depth, "add(b'\\0')")
+        else:
+            self.emit(depth, f"add({struct.pack('>' + code, -1)!r})")
+
+    def _value(self, depth: int, what: str, kind: FieldType, name: str, nullable: bool, compact: bool) -> None:
+        if isinstance(kind, Array):
+            self._array(depth, what, kind, name, nullable, compact)
+        elif isinstance(kind, Scalar):
+            if kind.code:
+                self._fixed(depth, [(kind, name)])
+            else:
+                self._sized(depth, what, kind, name, nullable, compact)
+        elif nullable:
+            self.emit(depth, f"if {name} is None: add(b'\\xff')")
+            self.emit(depth, "else:")
+            self.emit(depth + 1, "add(b'\\1')")
+            self._struct(depth + 1, kind, name)
+        else:
+            self._struct(depth, kind, name)
+
+    def _fixed(self, depth: int, run: Sequence[tuple[Scalar, str]], trailer: bool = False) -> None:
+        if run:
+            shape = struct.Struct(">" + "".join(kind.code for kind, _ in run) + ("x" if trailer else ""))
+            write = self.new("s", shape.pack)
+            self.emit(depth, f"add({write}({', '.join(name for _, name in run)}))")
+        elif trailer:
+            self.emit(depth, "add(b'\\0')")
+
+    def _sized(self, depth: int, what: str, kind: Scalar, name: str, nullable: bool, compact: bool) -> None:
+        code = "h" if kind is STRING else "i"
+        self.emit(depth, f"if {name} is None:")
+        self._null(depth + 1, what, code, nullable, compact)
+        self.emit(depth, "else:")
+        depth += 1
+        if kind is RECORDS:
+            self.emit(depth, f"if {name}.__class__ is not list: {name} = [{name}]")
+            size = self.new("n")
+            self.emit(depth, f"{size} = sum(map(len, {name}))")
+            self._length(depth, size, code, compact)
+            # the small pieces so far become one buffer; the batches follow as they are
+            self.emit(depth, "chunks.append(b''.join(out)); out.clear()")
+            self.emit(depth, f"chunks.extend({name})")
+            return
+        raw = self.new("r")
+        self.emit(depth, f"{raw} = {name}.encode()" if kind is STRING else f"{raw} = {name}")
+        self._length(depth, f"len({raw})", code, compact)
+        self.emit(depth, f"add({raw})")
+
+    def _array(self, depth: int, what: str, kind: Array, name: str, nullable: bool, compact: bool) -> None:
+        self.emit(depth, f"if {name} is None:")
+        self._null(depth + 1, what, "i", nullable, compact)
+        self.emit(depth, "else:")
+        depth += 1
+        count = self.new("n")
+        self.emit(depth, f"{count} = len({name})")
+        self._length(depth, count, "i", compact)
+        element = kind.element
+        if isinstance(element, Scalar) and element.code and element is not UUID:
+            self.emit(depth, f"add(pack('>%d{element.code}' % {count}, *{name}))")
+            return
+        item = self.new("x")
+        self.emit(depth, f"for {item} in {name}:")
+        self._value(depth + 1, what, element, item, False, compact)
+
+    def _struct(self, depth: int, cls: type, name: str) -> None:
+        regular, tagged = split_fields(cls, self.version, self.flexible)
+        run: list[tuple[Scalar, str]] = []
+        for spec in regular:
+            if isinstance(spec.type, Scalar) and spec.type.code:
+                run.append((spec.type, f"{name}.{spec.name}"))
+                continue
+            self._fixed(depth, run)
+            run.clear()
+            self._field(depth, cls, spec, name)
+        if not self.flexible:
+            self._fixed(depth, run)
+        elif tagged:
+            self._fixed(depth, run)
+            self._tags(depth, cls, tagged, name)
+        else:
+            self._fixed(depth, run, trailer=True)
+
+    def _field(self, depth: int, cls: type, spec: FieldSpec, owner: str) -> None:
+        value = self.new("x")
+        self.emit(depth, f"{value} = {owner}.{spec.name}")
+        compact = self.flexible and spec.flexible
+        what = f"{cls.__qualname__}.{spec.name}"
+        self._value(depth, what, spec.type, value, spec.may_be_null(self.version), compact)
+
+    def _tags(self, depth: int, cls: type, tagged: list[FieldSpec], owner: str) -> None:
+        """Each tagged field is written to a list of its own first, because its size comes before it."""
+        outer, outer_add, section, count = (self.new("t") for _ in range(4))
+        self.emit(depth, f"{outer} = out; {outer_add} = add; {section} = []; {count} = 0")
+        for spec in tagged:
+            known = self.new("f", spec)
+            self.emit(depth, f"if not is_default({known}, {owner}.{spec.name}):")
+            self.emit(depth + 1, f"out = []; add = out.append; {count} += 1")
+            if isinstance(spec.type, Scalar) and spec.type.code:
+                self._fixed(depth + 1, [(spec.type, f"{owner}.{spec.name}")])
+            else:
+                self._field(depth + 1, cls, spec, owner)
+            raw = self.new("r")
+            self.emit(depth + 1, f"{raw} = b''.join(out)")
+            self.emit(depth + 1, f"{section} += (uv({spec.tag}), uv(len({raw})), {raw})")
+        self.emit(depth, f"out = {outer}; add = {outer_add}")
+        self.emit(depth, f"add(uv({count})); out += {section}")
+
+
+def _refuse_null(what: str) -> None:
+    raise ValueError(f"{what} must not be null")
+
+
+__all__ = ["BOOL", "Buffer", "Codec"]
