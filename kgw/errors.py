@@ -212,3 +212,11 @@ class WireError(Exception):
 
     Raised by L{kgw.wire} only; it closes that connection and no other.
     """
+
+
+class StartError(Exception):
+    """
+    kgw cannot start; the message is one line for the operator: what is wrong, where, and what to do.
+
+    A port in use, a data directory that is locked or cannot be written, a setting that is not understood.
+    """

@@ -27,6 +27,7 @@ class IPartitionLog(Interface):
     """
 
     config = Attribute("The L{LogConfig} in force; the engine replaces it when the topic's configs change.")
+    leader_epoch = Attribute("The current leader epoch, 0 or more.")
 
     def append(batch: RecordBatch) -> Deferred[Appended]:  # type: ignore[misc]
         """

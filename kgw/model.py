@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,6 +35,24 @@ class Topic:
     partitions: int
     configs: Mapping[str, str] = field(default_factory=dict)
     assignments: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewTopic:
+    """
+    A topic to be created, as a client asks for it.
+
+    @ivar partitions: how many; -1 stands for C{num.partitions}, and must be there where C{assignments} are given.
+    @ivar replication_factor: -1 stands for C{default.replication.factor}, as above.
+    @ivar assignments: partition and the node ids of its replicas, for each partition; empty where the server chooses.
+    @ivar configs: by Kafka's names. A null value is refused.
+    """
+
+    name: str
+    partitions: int = -1
+    replication_factor: int = -1
+    assignments: Sequence[tuple[int, Sequence[int]]] = ()
+    configs: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +96,14 @@ class Bounds:
     @ivar last_stable_offset: as far as C{read_committed} readers see; equal to the high watermark while
         there are no transactions.
     @ivar leader_epoch: the current one.
+    @ivar start_epoch: the leader epoch of the record at the log start offset, -1 where the log does not tell.
     """
 
     log_start_offset: int
     high_watermark: int
     last_stable_offset: int
     leader_epoch: int
+    start_epoch: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +163,21 @@ class EpochEnd:
 
     leader_epoch: int
     end_offset: int
+
+
+# Kafka's AclOperation numbers, as the bits of an "authorized operations" field (KIP-430). Without an authorizer
+# every operation that a resource type knows is allowed.
+_READ, _WRITE, _CREATE, _DELETE, _ALTER, _DESCRIBE, _CLUSTER_ACTION = 3, 4, 5, 6, 7, 8, 9
+_DESCRIBE_CONFIGS, _ALTER_CONFIGS, _IDEMPOTENT_WRITE = 10, 11, 12
+
+
+def _bits(*operations: int) -> int:
+    return sum(1 << operation for operation in operations)
+
+
+TOPIC_OPERATIONS = _bits(_READ, _WRITE, _CREATE, _DELETE, _ALTER, _DESCRIBE, _DESCRIBE_CONFIGS, _ALTER_CONFIGS)
+CLUSTER_OPERATIONS = _bits(
+    _CREATE, _ALTER, _DESCRIBE, _CLUSTER_ACTION, _DESCRIBE_CONFIGS, _ALTER_CONFIGS, _IDEMPOTENT_WRITE
+)
+#: An "authorized operations" field that nobody asked for.
+OPERATIONS_OMITTED = -(1 << 31)

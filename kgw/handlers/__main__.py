@@ -1,4 +1,4 @@
-"""C{python -m kgw.handlers --dump}: all declared schemas and served versions, as Kafka's messages.json has them."""
+"""C{python -m kgw.handlers}: what the registry holds, as JSON in the form of Kafka's definitions or as docs/apis.md."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import json
 import sys
 from typing import Any
 
+from kgw.handlers.contract import Api
 from kgw.handlers.registry import ALL
 from kgw.wire.message import describe
 
 
 def dump() -> dict[str, Any]:
-    """The declared APIs by name."""
+    """The declared APIs by name, with all fields."""
     return {
         api.name: {
             "api_key": api.key,
-            "valid_versions": f"{api.versions[0]}-{api.versions[-1]}",
+            "valid_versions": _versions(api),
             "flexible_versions": "none" if api.flexible is None else f"{api.flexible}+",
             "request": describe(api.request),
             "response": describe(api.response),
@@ -25,13 +26,53 @@ def dump() -> dict[str, Any]:
     }
 
 
+def markdown() -> str:
+    """The text of docs/apis.md."""
+    lines = [
+        "# The Kafka APIs kgw serves",
+        "",
+        "Printed by `python -m kgw.handlers --markdown`; a test holds this page against the registry.",
+        "",
+        "| key | name | versions | flexible from |",
+        "| --: | --- | --- | --- |",
+    ]
+    for api in ALL:
+        flexible = "none" if api.flexible is None else str(api.flexible)
+        lines.append(f"| {api.key} | {api.name} | {_versions(api)} | {flexible} |")
+    lines += ["", *(f"- {sentence}" for api in ALL for sentence in _quirks(api))]
+    return "\n".join(lines) + "\n"
+
+
+def _versions(api: Api) -> str:
+    first, last = api.versions[0], api.versions[-1]
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _quirks(api: Api) -> list[str]:
+    found = []
+    if api.plain_response_header:
+        found.append(f"{api.name}: answers have the old header (v0) in flexible versions too.")
+    if api.answers_unknown_version:
+        found.append(
+            f"{api.name}: a request of a version outside the range gets a v0 answer with UNSUPPORTED_VERSION; "
+            "for every other API such a request ends the connection."
+        )
+    if api.parks:
+        found.append(f"{api.name}: a request may wait for something to happen; a gateway that stops ends the wait.")
+    return found
+
+
 def main() -> int:
     """Print what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m kgw.handlers", description=__doc__)
-    parser.add_argument("--dump", action="store_true", required=True, help="print all schemas as JSON")
-    parser.parse_args()
-    json.dump(dump(), sys.stdout, indent=1)
-    sys.stdout.write("\n")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--dump", action="store_true", help="print all schemas as JSON")
+    what.add_argument("--markdown", action="store_true", help="print docs/apis.md")
+    if parser.parse_args().markdown:
+        sys.stdout.write(markdown())
+    else:
+        json.dump(dump(), sys.stdout, indent=1)
+        sys.stdout.write("\n")
     return 0
 
 

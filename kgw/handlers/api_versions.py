@@ -1,11 +1,17 @@
-"""ApiVersions (key 18)."""
+"""ApiVersions (key 18): which APIs and versions this broker serves (KIP-35, KIP-511, KIP-584)."""
 
 from __future__ import annotations
 
-from kgw.errors import ErrorCode
+import re
+
+from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
 from kgw.wire.message import array, field, message
 from kgw.wire.primitives import BOOL, INT16, INT32, INT64, STRING
+
+
+#: What a client may call itself (KIP-511).
+_SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 
 
 @message
@@ -47,13 +53,29 @@ class Response:
 
 
 async def handle(request: Request, call: Call) -> Response:
-    """Answer."""
-    raise NotImplementedError
+    """
+    Answer with the registry, and remember what the client calls itself.
+
+    @raise KafkaError: C{INVALID_REQUEST} where the client's software name or version is malformed.
+    """
+    if call.version >= 3:
+        name, version = request.client_software_name, request.client_software_version
+        if not (_SOFTWARE.fullmatch(name) and _SOFTWARE.fullmatch(version)):
+            raise KafkaError(ErrorCode.INVALID_REQUEST, f"client software {name!r} {version!r} is malformed")
+        call.peer.software_name, call.peer.software_version = name, version
+    served = [ResponseApiKey(api.key, api.versions[0], api.versions[-1]) for api in call.services.apis]
+    return Response(api_keys=served)
 
 
-def refuse(request: Request, code: ErrorCode) -> Response:
-    """One error for all that was asked for."""
-    return Response(error_code=code)
+def refuse(request: Request | None, code: ErrorCode) -> Response:
+    """
+    An error; with C{UNSUPPORTED_VERSION} it names our range, so that the client can ask again (KIP-511).
+
+    @param request: C{None} where its version is not known.
+    """
+    served = API.versions
+    rows = [ResponseApiKey(API.key, served[0], served[-1])] if code is ErrorCode.UNSUPPORTED_VERSION else []
+    return Response(error_code=code, api_keys=rows)
 
 
 API = Api(
@@ -65,4 +87,6 @@ API = Api(
     response=Response,
     handle=handle,
     refuse=refuse,
+    plain_response_header=True,
+    answers_unknown_version=True,
 )

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from kgw.errors import ErrorCode
+from kgw.errors import ErrorCode, KafkaError
 from kgw.wire.compiler import Codec
 from kgw.wire.header import RequestHeader
 
 if TYPE_CHECKING:
     from kgw.cluster import Cluster
     from kgw.config import Config
-    from kgw.interfaces import ILogEngine
+    from kgw.interfaces import ILogEngine, IPartitionLog
     from kgw.log.fetch_session import FetchSessions
     from kgw.log.producer_ids import ProducerIds
     from kgw.log.topics import TopicCatalog
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -27,6 +30,7 @@ class Services:
     Everything behind the handlers, joined by C{kgw.gateway}.
 
     @ivar clock: the time; C{seconds()} is epoch seconds.
+    @ivar apis: what ApiVersions promises: C{kgw.handlers.registry.ALL}.
     """
 
     config: Config
@@ -36,6 +40,7 @@ class Services:
     logs: ILogEngine
     producer_ids: ProducerIds
     fetch_sessions: FetchSessions
+    apis: tuple[Api, ...]
 
 
 class Peer(Protocol):
@@ -69,6 +74,37 @@ class Call:
         """The request's version, which is one of those the Api serves."""
         return self.header.api_version
 
+    def log_of(self, topic: str, partition: int, current_leader_epoch: int = -1) -> IPartitionLog:
+        """
+        The log of a partition that a request names.
+
+        @param current_leader_epoch: the leader epoch the client knows, -1 where it does not say (KIP-320).
+        @raise KafkaError: C{UNKNOWN_TOPIC_OR_PARTITION}, C{FENCED_LEADER_EPOCH} or C{UNKNOWN_LEADER_EPOCH}.
+        """
+        log = self.services.logs.partition(topic, partition)
+        if current_leader_epoch >= 0 and current_leader_epoch != log.leader_epoch:
+            if current_leader_epoch < log.leader_epoch:
+                raise KafkaError(ErrorCode.FENCED_LEADER_EPOCH, f"{topic}-{partition} is led in a later epoch")
+            raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH, f"{topic}-{partition} is not yet led in that epoch")
+        return log
+
+    async def before(self, deadline: float, start: Callable[[], Deferred[T]]) -> T:
+        """
+        Start a change of the cluster and wait for it as long as the client does.
+
+        @param deadline: in the clock's seconds; from then on nothing is started (Kafka's controller drops a request
+            whose C{timeout_ms} is over before it comes to it, so 0 changes nothing).
+        @param start: starts the change, which goes on where the wait for it is given up.
+        @raise KafkaError: C{REQUEST_TIMED_OUT}, or what the change fails with.
+        """
+        left = deadline - self.services.clock.seconds()
+        if left <= 0:
+            raise KafkaError(ErrorCode.REQUEST_TIMED_OUT)
+        try:
+            return await start().addTimeout(left, self.services.clock)
+        except TimeoutError:
+            raise KafkaError(ErrorCode.REQUEST_TIMED_OUT) from None
+
 
 Handle = Callable[[Any, Call], Awaitable[Any]]
 Refuse = Callable[[Any, ErrorCode], Any]
@@ -87,6 +123,7 @@ class Api:
     @ivar plain_response_header: answers have header v0 in flexible versions too (ApiVersions).
     @ivar answers_unknown_version: a request of a version outside C{versions} gets a v0 answer with
         C{UNSUPPORTED_VERSION} instead of the end of its connection (ApiVersions, KIP-511).
+    @ivar parks: a request may wait for something to happen (a long poll); a gateway that stops cancels it.
     """
 
     key: int
@@ -99,6 +136,7 @@ class Api:
     refuse: Refuse
     plain_response_header: bool = False
     answers_unknown_version: bool = False
+    parks: bool = False
     _request_codecs: dict[int, Codec[Any]] = field(default_factory=dict, repr=False)
     _response_codecs: dict[int, Codec[Any]] = field(default_factory=dict, repr=False)
 

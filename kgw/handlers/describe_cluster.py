@@ -1,9 +1,12 @@
-"""DescribeCluster (key 60)."""
+"""DescribeCluster (key 60): the brokers, for admin clients (KIP-700, KIP-919)."""
 
 from __future__ import annotations
 
-from kgw.errors import ErrorCode
+from enum import IntEnum
+
+from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
+from kgw.model import CLUSTER_OPERATIONS
 from kgw.wire.message import array, field, message
 from kgw.wire.primitives import BOOL, INT16, INT32, INT8, STRING
 
@@ -36,14 +39,41 @@ class Response:
     cluster_authorized_operations: int = field(INT32, default=-(1 << 31))
 
 
+class EndpointType(IntEnum):
+    """Whose addresses the client asks for."""
+
+    BROKERS = 1
+    CONTROLLERS = 2
+
+
 async def handle(request: Request, call: Call) -> Response:
-    """Answer."""
-    raise NotImplementedError
+    """
+    Answer with the brokers, each at the address that this client can reach it at.
+
+    @raise KafkaError: C{MISMATCHED_ENDPOINT_TYPE} where controllers are asked for, C{UNSUPPORTED_ENDPOINT_TYPE}.
+    """
+    if request.endpoint_type == EndpointType.CONTROLLERS:
+        raise KafkaError(ErrorCode.MISMATCHED_ENDPOINT_TYPE, "this is a broker listener, not a controller's")
+    if request.endpoint_type != EndpointType.BROKERS:
+        raise KafkaError(ErrorCode.UNSUPPORTED_ENDPOINT_TYPE, f"no endpoint type {request.endpoint_type}")
+    cluster = call.services.cluster
+    response = Response(
+        endpoint_type=EndpointType.BROKERS,
+        cluster_id=cluster.cluster_id,
+        controller_id=cluster.controller_id,
+        brokers=[
+            ResponseBroker(broker_id=broker.node_id, host=broker.host, port=broker.port, rack=broker.rack)
+            for broker in cluster.brokers(call.peer)
+        ],
+    )
+    if request.include_cluster_authorized_operations:
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS
+    return response
 
 
 def refuse(request: Request, code: ErrorCode) -> Response:
-    """One error for all that was asked for."""
-    return Response(error_code=code)
+    """The error alone."""
+    return Response(error_code=code, endpoint_type=request.endpoint_type)
 
 
 API = Api(

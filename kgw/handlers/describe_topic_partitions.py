@@ -1,11 +1,13 @@
-"""DescribeTopicPartitions (key 75)."""
+"""DescribeTopicPartitions (key 75): topics in pages, for clusters with very many partitions (KIP-966)."""
 
 from __future__ import annotations
 
-from kgw.errors import ErrorCode
+from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
+from kgw.model import OPERATIONS_OMITTED, TOPIC_OPERATIONS, Topic
 from kgw.wire.message import array, field, message
 from kgw.wire.primitives import BOOL, INT16, INT32, STRING, UUID
+
 
 
 @message
@@ -46,7 +48,7 @@ class ResponseTopic:
     topic_id: bytes = field(UUID)
     is_internal: bool = field(BOOL, default=False)
     partitions: list[ResponsePartition] = field(array(ResponsePartition))
-    topic_authorized_operations: int = field(INT32, default=-(1 << 31))
+    topic_authorized_operations: int = field(INT32, default=OPERATIONS_OMITTED)
 
 
 @message
@@ -63,13 +65,75 @@ class Response:
 
 
 async def handle(request: Request, call: Call) -> Response:
-    """Answer."""
-    raise NotImplementedError
+    """
+    Answer with topics in the order of their names, from the cursor on, until the page is full.
+
+    @raise KafkaError: C{INVALID_REQUEST} where the cursor or the limit is below its bounds.
+    """
+    cursor = request.cursor
+    if cursor is not None and cursor.partition_index < 0:
+        raise KafkaError(ErrorCode.INVALID_REQUEST, "the cursor's partition index is negative")
+    if request.response_partition_limit < 1:
+        raise KafkaError(ErrorCode.INVALID_REQUEST, "response_partition_limit is below 1")
+    catalog = call.services.topics
+    room = min(request.response_partition_limit, call.services.config.max_request_partition_size_limit)
+    names = sorted({asked.name for asked in request.topics} or {topic.name for topic in catalog.all()})
+    response = Response()
+    for name in names:
+        first = 0
+        if cursor is not None:
+            if name < cursor.topic_name:
+                continue
+            if name == cursor.topic_name:
+                first = cursor.partition_index
+        if room <= 0:
+            response.next_cursor = ResponseNextCursor(name, first)
+            break
+        topic = catalog.get(name)
+        if topic is None:
+            response.topics.append(_unknown(name, call))
+            continue
+        last = min(topic.partitions, first + room)
+        response.topics.append(_describe(topic, range(first, last), call))
+        room -= max(last - first, 0)
+        if last < topic.partitions:
+            response.next_cursor = ResponseNextCursor(name, last)
+            break
+    return response
+
+
+def _unknown(name: str, call: Call) -> ResponseTopic:
+    try:
+        call.services.topics.check_name(name)
+    except KafkaError as error:
+        return ResponseTopic(error_code=error.code, name=name)
+    return ResponseTopic(error_code=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name=name)
+
+
+def _describe(topic: Topic, indexes: range, call: Call) -> ResponseTopic:
+    logs, node = call.services.logs, [call.services.cluster.node_id]
+    return ResponseTopic(
+        name=topic.name,
+        topic_id=topic.id,
+        partitions=[
+            ResponsePartition(
+                partition_index=index,
+                leader_id=node[0],
+                leader_epoch=logs.partition(topic.name, index).leader_epoch,
+                replica_nodes=node,
+                isr_nodes=node,
+                eligible_leader_replicas=[],
+                last_known_elr=[],
+            )
+            for index in indexes
+        ],
+        topic_authorized_operations=TOPIC_OPERATIONS,
+    )
 
 
 def refuse(request: Request, code: ErrorCode) -> Response:
-    """One error for all that was asked for."""
-    return Response(error_code=code)
+    """The error for every topic that was asked for."""
+    return Response(topics=[ResponseTopic(error_code=code, name=asked.name) for asked in request.topics])
 
 
 API = Api(

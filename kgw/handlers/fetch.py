@@ -1,13 +1,29 @@
-"""Fetch (key 1)."""
+"""Fetch (key 1): reads of many partitions, with long poll and incremental sessions (KIP-74, KIP-227, KIP-516)."""
 
 from __future__ import annotations
 
-from kgw.errors import ErrorCode
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+
+from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
+from kgw.interfaces import IPartitionLog
 from kgw.wire.message import array, field, message
 from kgw.wire.primitives import INT16, INT32, INT64, INT8, RECORDS, STRING, UUID
 
-Records = bytes | memoryview | list[bytes | memoryview]
+if TYPE_CHECKING:
+    from kgw.log.fetch_session import FetchPartition, FetchSession, PartitionKey, Partitions
+
+Records = bytes | bytearray | memoryview | list[bytes | bytearray | memoryview]
+
+#: The first version that names topics by id (KIP-516).
+_TOPIC_IDS = 13
+
+_READ_COMMITTED = 1
 
 
 @message
@@ -122,13 +138,245 @@ class Response:
 
 
 async def handle(request: Request, call: Call) -> Response:
-    """Answer."""
-    raise NotImplementedError
+    """
+    Answer as soon as C{min_bytes} are there, a partition fails or diverges, or C{max_wait_ms} are over.
+
+    @raise KafkaError: the errors of fetch sessions.
+    """
+    services = call.services
+    session = _session(request, call)
+    reading = _Reading(request, session, call)
+    await reading.read_all()
+    if reading.should_wait():
+        waiting = _Waiting(reading.logs, services.clock.callLater)
+        try:
+            waiting.begin(request.max_wait_ms / 1000)
+            while True:
+                # what was appended between the read and the watch would wake nobody: look once more
+                await reading.read_all()
+                waiting.need(reading.least - reading.size)
+                if waiting.over or not reading.should_wait():
+                    break
+                await waiting.wait()
+        finally:
+            waiting.end()
+    return reading.answer()
+
+
+def _session(request: Request, call: Call) -> FetchSession:
+    """The session of a request; a client that keeps none gets one that is forgotten at once."""
+    services = call.services
+    by_id = call.version >= _TOPIC_IDS
+    sessions = services.fetch_sessions
+    asked: Partitions = {}
+    for topic in request.topics:
+        name = topic.topic_id if by_id else topic.topic
+        for p in topic.partitions:
+            asked[sessions.key(name, p.partition)] = sessions.partition(
+                p.fetch_offset, p.partition_max_bytes, p.current_leader_epoch, p.last_fetched_epoch
+            )
+    forgotten = [
+        sessions.key(topic.topic_id if by_id else topic.topic, partition)
+        for topic in request.forgotten_topics_data
+        for partition in topic.partitions
+    ]
+    return sessions.begin(
+        request.session_id, request.session_epoch, asked, forgotten, by_id, services.clock.seconds()
+    )
+
+
+@dataclass(slots=True)
+class _Row:
+    """What the last read found of one partition."""
+
+    partition: ResponsePartition
+    size: int
+
+
+class _Reading:
+    """
+    The reads of one request.
+
+    @ivar logs: the logs of the partitions that could be read.
+    @ivar least: bytes the client wants to wait for.
+    @ivar size: bytes found by the last read.
+    """
+
+    def __init__(self, request: Request, session: FetchSession, call: Call) -> None:
+        self._call = call
+        self._session = session
+        self._room = max(min(request.max_bytes, call.services.config.fetch_max_bytes), 0)
+        self._committed = request.isolation_level == _READ_COMMITTED
+        self._may_wait = request.max_wait_ms > 0 and bool(session.partitions)
+        self._rows: dict[PartitionKey, _Row] = {}
+        self._at_once = False
+        self.least = min(request.min_bytes, self._room)
+        self.size = 0
+        self.logs: list[IPartitionLog] = []
+
+    def should_wait(self) -> bool:
+        """Whether the client would rather wait than have what was found."""
+        return self._may_wait and not self._at_once and self.size < self.least
+
+    async def read_all(self) -> None:
+        """Read every partition of the session in its order, as far as there is room in the answer."""
+        self.size = 0
+        self.logs.clear()
+        for key, wanted in self._session.partitions.items():
+            try:
+                row = await self._read(key, wanted)
+            except KafkaError as error:
+                self._at_once = True
+                row = _Row(_refused(key.partition, error.code), 0)
+            self._rows[key] = row
+            self.size += row.size
+
+    async def _read(self, key: PartitionKey, wanted: FetchPartition) -> _Row:
+        log = self._call.log_of(self._name(key.topic), key.partition, wanted.current_leader_epoch)
+        self.logs.append(log)
+        if wanted.last_fetched_epoch >= 0:
+            end = await log.end_of_epoch(wanted.last_fetched_epoch)
+            if end.end_offset < 0:
+                raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE, f"no epoch {wanted.last_fetched_epoch} in this log")
+            if end.leader_epoch != wanted.last_fetched_epoch or end.end_offset < wanted.fetch_offset:
+                return await self._diverging(log, key.partition, end.leader_epoch, end.end_offset)
+        room = self._room - self.size
+        found = await log.read(wanted.fetch_offset, max(min(wanted.max_bytes, room), 0), not self.size and room > 0)
+        bounds = found.bounds
+        return _Row(
+            ResponsePartition(
+                partition_index=key.partition,
+                high_watermark=bounds.high_watermark,
+                last_stable_offset=bounds.last_stable_offset,
+                log_start_offset=bounds.log_start_offset,
+                aborted_transactions=[] if self._committed else None,
+                records=found.records,
+            ),
+            found.size,
+        )
+
+    def _name(self, topic: str | bytes) -> str:
+        if isinstance(topic, str):
+            return topic
+        found = self._call.services.topics.by_id(topic)
+        if found is None:
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
+        return found.name
+
+    async def _diverging(self, log: IPartitionLog, partition: int, epoch: int, end_offset: int) -> _Row:
+        """The client has records that this log does not have: tell it where they part (KIP-595)."""
+        self._at_once = True
+        bounds = await log.bounds()
+        return _Row(
+            ResponsePartition(
+                partition_index=partition,
+                high_watermark=bounds.high_watermark,
+                last_stable_offset=bounds.last_stable_offset,
+                log_start_offset=bounds.log_start_offset,
+                diverging_epoch=ResponseDivergingEpoch(epoch, end_offset),
+                aborted_transactions=[] if self._committed else None,
+                records=[],
+            ),
+            0,
+        )
+
+    def answer(self) -> Response:
+        """The answer, with the rows that the session has to tell."""
+        topics: list[ResponseTopic] = []
+        last: str | bytes = ""
+        for key, row in self._rows.items():
+            partition = row.partition
+            told = self._session.must_tell(
+                key, partition.error_code, row.size, partition.high_watermark, partition.log_start_offset
+            )
+            if not (told or partition.diverging_epoch.epoch >= 0):
+                continue
+            if not topics or key.topic != last:
+                last = key.topic
+                topics.append(ResponseTopic(topic=last) if isinstance(last, str) else ResponseTopic(topic_id=last))
+            topics[-1].partitions.append(partition)
+        return Response(session_id=self._session.id, responses=topics)
+
+
+class _Waiting:
+    """
+    One parked request: watches its logs, and is woken by enough new bytes, a log's end, or time.
+
+    @ivar over: the time is over, or a log was trimmed or went away.
+    """
+
+    def __init__(self, logs: list[IPartitionLog], call_later: Callable[..., IDelayedCall]) -> None:
+        self._logs = list(logs)
+        self._call_later = call_later
+        self._need = 0
+        self._woken: Deferred[None] | None = None
+        self._alarm: IDelayedCall | None = None
+        self._soon: IDelayedCall | None = None
+        self.over = False
+
+    def begin(self, seconds: float) -> None:
+        """Watch the logs for at most C{seconds}."""
+        self._alarm = self._call_later(seconds, self._time_is_over)
+        for log in self._logs:
+            log.watch(self._changed)
+
+    def end(self) -> None:
+        """Stop watching."""
+        for log in self._logs:
+            log.unwatch(self._changed)
+        for call in (self._alarm, self._soon):
+            if call is not None and call.active():
+                call.cancel()
+
+    def need(self, size: int) -> None:
+        """Be woken by this many new bytes."""
+        self._need = size
+
+    def wait(self) -> Deferred[None]:
+        """Fires when there may be enough to read, or no more time."""
+        self._woken = Deferred()
+        return self._woken
+
+    def _changed(self, size: int) -> None:
+        self._need -= size
+        if size < 0:
+            self.over = True
+        if (self._need <= 0 or self.over) and self._soon is None:
+            # not from inside the append that woke us: the producer's answer goes first, and one turn of the
+            # reactor may append more
+            self._soon = self._call_later(0, self._wake)
+
+    def _time_is_over(self) -> None:
+        self.over = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._soon = None
+        woken, self._woken = self._woken, None
+        if woken is not None:
+            woken.callback(None)
+
+
+def _refused(partition: int, code: ErrorCode) -> ResponsePartition:
+    return ResponsePartition(
+        partition_index=partition,
+        error_code=code,
+        high_watermark=-1,
+        last_stable_offset=-1,
+        log_start_offset=-1,
+        aborted_transactions=None,
+        records=[],
+    )
 
 
 def refuse(request: Request, code: ErrorCode) -> Response:
-    """One error for all that was asked for."""
-    return Response(error_code=code)
+    """
+    The error for the whole request; before version 7, which has no place for it, for every partition.
+    """
+    topics = [
+        ResponseTopic(t.topic, t.topic_id, [_refused(p.partition, code) for p in t.partitions]) for t in request.topics
+    ]
+    return Response(error_code=code, responses=topics)
 
 
 API = Api(
@@ -140,4 +388,5 @@ API = Api(
     response=Response,
     handle=handle,
     refuse=refuse,
+    parks=True,
 )

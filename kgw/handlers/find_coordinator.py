@@ -1,6 +1,8 @@
-"""FindCoordinator (key 10)."""
+"""FindCoordinator (key 10): which node keeps a group or a transactional id (KIP-699)."""
 
 from __future__ import annotations
+
+from enum import IntEnum
 
 from kgw.errors import ErrorCode
 from kgw.handlers.contract import Api, Call
@@ -36,14 +38,43 @@ class Response:
     coordinators: list[ResponseCoordinator] = field(array(ResponseCoordinator), since=4)
 
 
+class KeyType(IntEnum):
+    """What a key names."""
+
+    GROUP = 0
+    TRANSACTION = 1
+    SHARE = 2
+
+
 async def handle(request: Request, call: Call) -> Response:
-    """Answer."""
-    raise NotImplementedError
+    """Answer with this node for every group and transactional id."""
+    keys = request.coordinator_keys if call.version >= 4 else [request.key]
+    if request.key_type not in (KeyType.GROUP, KeyType.TRANSACTION):
+        what = "share groups are not served here" if request.key_type == KeyType.SHARE else "unknown key type"
+        return _answer([_row(key, ErrorCode.INVALID_REQUEST, what) for key in keys], call.version)
+    here = call.services.cluster.here(call.peer)
+    rows = [ResponseCoordinator(key=key, node_id=here.node_id, host=here.host, port=here.port) for key in keys]
+    return _answer(rows, call.version)
+
+
+def _row(key: str, code: ErrorCode, message: str | None = None) -> ResponseCoordinator:
+    return ResponseCoordinator(key=key, node_id=-1, port=-1, error_code=code, error_message=message)
+
+
+def _answer(rows: list[ResponseCoordinator], version: int) -> Response:
+    """From version 4 on there is a row for each key, before that one answer."""
+    if version >= 4:
+        return Response(coordinators=rows)
+    row = rows[0]
+    return Response(
+        error_code=row.error_code, error_message=row.error_message, node_id=row.node_id, host=row.host, port=row.port
+    )
 
 
 def refuse(request: Request, code: ErrorCode) -> Response:
-    """One error for all that was asked for."""
-    return Response(error_code=code)
+    """The error for every key that was asked for."""
+    rows = [_row(key, code) for key in request.coordinator_keys]
+    return Response(error_code=code, node_id=-1, port=-1, coordinators=rows)
 
 
 API = Api(

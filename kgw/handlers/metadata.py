@@ -1,11 +1,12 @@
-"""Metadata (key 3)."""
+"""Metadata (key 3): brokers, topics and who leads each partition."""
 
 from __future__ import annotations
 
-from kgw.errors import ErrorCode
+from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
+from kgw.model import CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS, Topic
 from kgw.wire.message import array, field, message
-from kgw.wire.primitives import BOOL, INT16, INT32, STRING, UUID
+from kgw.wire.primitives import BOOL, INT16, INT32, STRING, UUID, ZERO_UUID
 
 
 @message
@@ -48,7 +49,7 @@ class ResponseTopic:
     topic_id: bytes = field(UUID, since=10)
     is_internal: bool = field(BOOL, since=1, default=False)
     partitions: list[ResponsePartition] = field(array(ResponsePartition))
-    topic_authorized_operations: int = field(INT32, since=8, default=-(1 << 31))
+    topic_authorized_operations: int = field(INT32, since=8, default=OPERATIONS_OMITTED)
 
 
 @message
@@ -58,18 +59,82 @@ class Response:
     cluster_id: str | None = field(STRING, since=2, nullable=2, default=None)
     controller_id: int = field(INT32, since=1, default=-1)
     topics: list[ResponseTopic] = field(array(ResponseTopic))
-    cluster_authorized_operations: int = field(INT32, since=8, until=10, default=-(1 << 31))
+    cluster_authorized_operations: int = field(INT32, since=8, until=10, default=OPERATIONS_OMITTED)
     error_code: int = field(INT16, since=13, default=ErrorCode.NONE)
 
 
 async def handle(request: Request, call: Call) -> Response:
-    """Answer."""
-    raise NotImplementedError
+    """
+    Answer with every broker, and with the topics asked for, creating them where client and server allow it.
+
+    @raise KafkaError: C{INVALID_REQUEST} where a version that knows no topic ids in requests carries one.
+    """
+    cluster, catalog = call.services.cluster, call.services.topics
+    response = Response(
+        brokers=[ResponseBroker(b.node_id, b.host, b.port, b.rack) for b in cluster.brokers(call.peer)],
+        cluster_id=cluster.cluster_id,
+        controller_id=cluster.controller_id,
+    )
+    if request.include_cluster_authorized_operations:
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS
+    # version 0 has no null, it asks for all topics with an empty list
+    if request.topics is None or (call.version == 0 and not request.topics):
+        response.topics = [_describe(topic, call) for topic in catalog.all()]
+    else:
+        for asked in request.topics:
+            response.topics.append(await _topic(asked, request.allow_auto_topic_creation, call))
+    if request.include_topic_authorized_operations:
+        for row in response.topics:
+            if not row.error_code:
+                row.topic_authorized_operations = TOPIC_OPERATIONS
+    return response
+
+
+async def _topic(asked: RequestTopic, may_create: bool, call: Call) -> ResponseTopic:
+    catalog = call.services.topics
+    if call.version < 12 and (asked.name is None or asked.topic_id != ZERO_UUID):
+        raise KafkaError(ErrorCode.INVALID_REQUEST, f"Metadata v{call.version} asks for topics by name only")
+    if asked.topic_id != ZERO_UUID:
+        topic = catalog.by_id(asked.topic_id)
+        if topic is None:
+            return ResponseTopic(error_code=ErrorCode.UNKNOWN_TOPIC_ID, name=None, topic_id=asked.topic_id)
+        return _describe(topic, call)
+    if asked.name is None:
+        return ResponseTopic(error_code=ErrorCode.INVALID_REQUEST, name=None)
+    topic = catalog.get(asked.name)
+    try:
+        if topic is None:
+            if not (may_create and call.services.config.auto_create_topics_enable):
+                catalog.check_name(asked.name)
+                raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+            topic = await catalog.auto_create(asked.name)
+    except KafkaError as error:
+        return ResponseTopic(error_code=error.code, name=asked.name)
+    return _describe(topic, call)
+
+
+def _describe(topic: Topic, call: Call) -> ResponseTopic:
+    logs, node = call.services.logs, [call.services.cluster.node_id]
+    return ResponseTopic(
+        name=topic.name,
+        topic_id=topic.id,
+        partitions=[
+            ResponsePartition(
+                partition_index=index,
+                leader_id=node[0],
+                leader_epoch=logs.partition(topic.name, index).leader_epoch,
+                replica_nodes=node,
+                isr_nodes=node,
+            )
+            for index in range(topic.partitions)
+        ],
+    )
 
 
 def refuse(request: Request, code: ErrorCode) -> Response:
-    """One error for all that was asked for."""
-    return Response(error_code=code)
+    """The error for every topic that was asked for."""
+    rows = [ResponseTopic(error_code=code, name=t.name, topic_id=t.topic_id) for t in request.topics or ()]
+    return Response(error_code=code, topics=rows)
 
 
 API = Api(

@@ -1,8 +1,8 @@
-"""OffsetForLeaderEpoch (key 23)."""
+"""OffsetForLeaderEpoch (key 23): where an epoch ends, so that a client sees what was cut off (KIP-320)."""
 
 from __future__ import annotations
 
-from kgw.errors import ErrorCode
+from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
 from kgw.wire.message import array, field, message
 from kgw.wire.primitives import INT16, INT32, INT64, STRING
@@ -48,13 +48,31 @@ class Response:
 
 
 async def handle(request: Request, call: Call) -> Response:
-    """Answer."""
-    raise NotImplementedError
+    """Answer each partition from its log's history of epochs."""
+    topics = []
+    for asked in request.topics:
+        rows = [await _row(asked.topic, partition, call) for partition in asked.partitions]
+        topics.append(ResponseTopic(asked.topic, rows))
+    return Response(topics=topics)
+
+
+async def _row(topic: str, asked: RequestPartition, call: Call) -> ResponsePartition:
+    try:
+        log = call.log_of(topic, asked.partition, asked.current_leader_epoch)
+        end = await log.end_of_epoch(asked.leader_epoch)
+    except KafkaError as error:
+        return ResponsePartition(error_code=error.code, partition=asked.partition)
+    return ResponsePartition(partition=asked.partition, leader_epoch=end.leader_epoch, end_offset=end.end_offset)
 
 
 def refuse(request: Request, code: ErrorCode) -> Response:
-    """One error for all that was asked for."""
-    return Response(error_code=code)
+    """The error for every partition that was asked for."""
+    return Response(
+        topics=[
+            ResponseTopic(t.topic, [ResponsePartition(error_code=code, partition=p.partition) for p in t.partitions])
+            for t in request.topics
+        ]
+    )
 
 
 API = Api(

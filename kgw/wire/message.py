@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, dataclass_transform, overload
+from typing import Any, TypeVar, dataclass_transform
 
 from kgw.wire.primitives import BYTES, RECORDS, STRING, Scalar
 
@@ -33,6 +33,7 @@ def array(element: Scalar | type) -> Array:
 
 FieldType = Scalar | Array | type
 
+#: The default of a field that declares none and is no scalar.
 _UNSET: Any = object()
 
 
@@ -46,7 +47,8 @@ class FieldSpec:
     @ivar nullable: first version in which it may be null, or C{None}.
     @ivar tag: its tag in the tag section, or C{None} for a regular field.
     @ivar flexible: whether it takes the compact form in flexible versions.
-    @ivar default: its value where a version does not carry it; a tagged field with this value is left out.
+    @ivar default: its value where a version does not carry it, C{()} for an empty array; a tagged field with this
+        value is left out. For a struct that may not be null it means nothing: the default is a struct of defaults.
     """
 
     name: str
@@ -79,7 +81,7 @@ class _Declared:
 
 
 def field(
-    type: FieldType,
+    kind: FieldType,
     *,
     since: int = 0,
     until: int = FOREVER,
@@ -93,28 +95,26 @@ def field(
 
     A field without C{default} starts as its type's zero value, so every field may be left out of a call.
     """
-    return _Declared(type, since, until, nullable, tag, flexible, default)
+    return _Declared(kind, since, until, nullable, tag, flexible, default)
 
 
-def _zero(type: FieldType) -> dataclasses.Field[Any]:
-    if isinstance(type, Array):
+def _zero(kind: FieldType) -> Any:
+    """The C{dataclasses.field} of a field without a declared default."""
+    if isinstance(kind, Array):
         return dataclasses.field(default_factory=list)
-    if isinstance(type, Scalar):
-        return dataclasses.field(default=type.zero)
-    return dataclasses.field(default_factory=type)
+    if isinstance(kind, Scalar):
+        return dataclasses.field(default=kind.zero)
+    return dataclasses.field(default_factory=kind)
 
 
-@overload
-def message(cls: type[T]) -> type[T]: ...
-@overload
-def message() -> Any: ...
+# field() is no "field specifier" here: to a type checker it is the default that every field has
+@dataclass_transform()
+def message(cls: type[T]) -> type[T]:
+    """
+    Make a class whose attributes are L{field}s into a slotted value class that L{Codec} can compile.
 
-
-@dataclass_transform(field_specifiers=(field,))
-def message(cls: type[T] | None = None) -> Any:
-    """Make a class whose attributes are L{field}s into a slotted value class that L{Codec} can compile."""
-    if cls is None:
-        return message
+    @raise TypeError: an attribute is not declared with L{field}, or an array or struct has a default but null.
+    """
     specs = []
     for name in cls.__annotations__:
         declared = cls.__dict__[name]
@@ -122,13 +122,12 @@ def message(cls: type[T] | None = None) -> Any:
             raise TypeError(f"{cls.__qualname__}.{name} is not declared with field()")
         if declared.default is _UNSET:
             setattr(cls, name, _zero(declared.type))
-            if isinstance(declared.type, Array):
-                default: object = ()
-            else:
-                default = declared.type.zero if isinstance(declared.type, Scalar) else _UNSET
-        else:
+            default: object = declared.type.zero if isinstance(declared.type, Scalar) else ()
+        elif declared.default is None or isinstance(declared.type, Scalar):
             setattr(cls, name, dataclasses.field(default=declared.default))
             default = declared.default
+        else:
+            raise TypeError(f"{cls.__qualname__}.{name}: an array or struct can have no default but null")
         specs.append(
             FieldSpec(
                 name,
@@ -158,15 +157,6 @@ def fields_of(cls: type) -> tuple[FieldSpec, ...]:
         raise TypeError(f"{cls!r} is not a @message") from None
 
 
-def is_default(spec: FieldSpec, value: object) -> bool:
-    """Whether a tagged field holds its default and so stays off the wire."""
-    if spec.default is _UNSET:
-        return isinstance(spec.type, type) and value == spec.type()
-    if isinstance(spec.type, Array):
-        return value is None if spec.default is None else not value and value is not None
-    return value == spec.default
-
-
 def split_fields(cls: type, version: int, flexible: bool) -> tuple[list[FieldSpec], list[FieldSpec]]:
     """
     The regular fields in wire order and the tagged fields in tag order, as they are in one version.
@@ -186,23 +176,22 @@ def split_fields(cls: type, version: int, flexible: bool) -> tuple[list[FieldSpe
     return regular, sorted(tagged, key=lambda spec: spec.tag or 0)
 
 
-def least_size(type: FieldType, version: int, flexible: bool) -> int:
+def least_size(kind: FieldType, version: int, flexible: bool) -> int:
     """The fewest bytes one value of this type takes, to hold array counts against the bytes that are left."""
-    if isinstance(type, Array):
+    if isinstance(kind, Array):
         return 1 if flexible else 4
-    if isinstance(type, Scalar):
-        if type.code:
-            return type.size
-        return 1 if flexible else 2 if type is STRING else 4
-    regular, _ = split_fields(type, version, flexible)
+    if isinstance(kind, Scalar):
+        if kind.code:
+            return kind.size
+        return 1 if flexible else 2 if kind is STRING else 4
+    regular, _ = split_fields(kind, version, flexible)
     size = sum(
-        1 if isinstance(f.type, builtin_type) and f.may_be_null(version) else least_size(f.type, version, flexible)
-        for f in regular
+        1
+        if isinstance(spec.type, type) and spec.may_be_null(version)
+        else least_size(spec.type, version, flexible and spec.flexible)
+        for spec in regular
     )
     return size + (1 if flexible else 0)
-
-
-builtin_type = type
 
 
 def walk_messages(cls: type) -> Iterator[type]:
@@ -210,7 +199,7 @@ def walk_messages(cls: type) -> Iterator[type]:
     yield cls
     for spec in fields_of(cls):
         inner = spec.type.element if isinstance(spec.type, Array) else spec.type
-        if isinstance(inner, builtin_type):
+        if isinstance(inner, type):
             yield from walk_messages(inner)
 
 
@@ -247,7 +236,7 @@ def describe(cls: type) -> list[dict[str, Any]]:
                 row["default"] = ""
             else:
                 row["default"] = str(int(default) if isinstance(default, int) else default)
-        if isinstance(inner, builtin_type):
+        if isinstance(inner, type):
             row["fields"] = describe(inner)
         rows.append(row)
     return rows

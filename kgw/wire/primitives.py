@@ -92,7 +92,7 @@ def decode_varlong(data: bytes, offset: int) -> tuple[int, int]:
     Decode the zig-zag 64-bit varint at C{offset} (record fields, KIP-98).
 
     @return: the number, and the offset behind it.
-    @raise WireError: it is longer than ten bytes or the data end inside it.
+    @raise WireError: it is longer than ten bytes, does not fit 64 bits, or the data end inside it.
     """
     number = shift = 0
     try:
@@ -101,6 +101,8 @@ def decode_varlong(data: bytes, offset: int) -> tuple[int, int]:
             offset += 1
             number |= (byte & 0x7F) << shift
             if byte < 0x80:
+                if number > 0xFFFFFFFFFFFFFFFF:
+                    break
                 return (number >> 1) ^ -(number & 1), offset
             shift += 7
     except IndexError:

@@ -1,0 +1,323 @@
+"""Config: every limit and timeout of kgw once, by Kafka's names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from types import MappingProxyType
+
+from kgw.config import description, topic_config
+from kgw.config.definition import ConfigError, ConfigType, Definition, InvalidValue, Value
+from kgw.config.description import ConfigEntry
+from kgw.config.kafka import BROKER, is_kafkas
+from kgw.config.listeners import Listener, parse_advertised, parse_listeners, parse_protocols
+from kgw.config.setting import Setting
+from kgw.model import LogConfig
+
+_CLUSTER_ID = re.compile(r"[A-Za-z0-9_+/=-]{1,64}\Z")
+
+
+class Config:
+    """
+    The configuration in force, read once at the start; it cannot be changed.
+
+    Each L{Setting} is an attribute named as its property with underscores for dots, typed and within its bounds.
+
+    @ivar properties: the texts that were set, by property name; the others have their defaults.
+    @ivar unused: names among them that are Kafka's and have no meaning here.
+    """
+
+    node_id: Setting[int] = Setting("This node's number, as clients see it.", default="1", minimum=0)
+    broker_id: Setting[int] = Setting("Older name of node.id.", default="1", minimum=0)
+    broker_rack: Setting[str | None] = Setting("The rack clients are told this node stands in.")
+
+    listeners: Setting[tuple[Listener, ...]] = Setting(
+        "Where clients connect: NAME://host:port or Twisted endpoint strings, separated by commas; an empty host is"
+        " every address, port 0 one that the system chooses."
+    )
+    advertised_listeners: Setting[Mapping[str, tuple[str, int]]] = Setting(
+        "The address clients of each listener are told, NAME://host:port; without an entry, the address they came to."
+    )
+    listener_security_protocol_map: Setting[Mapping[str, str]] = Setting(
+        "The security protocol of each listener name; only PLAINTEXT can be served in Kafka's form yet."
+    )
+    controller_listener_names: Setting[str | None] = Setting(
+        "Listeners of Kafka's controllers; kgw has none and leaves them out of listeners."
+    )
+    socket_listen_backlog_size: Setting[int] = Setting("Connections that wait to be accepted, per listener.")
+
+    auto_create_topics_enable: Setting[bool] = Setting("Whether a client may create a topic by asking for it.")
+    delete_topic_enable: Setting[bool] = Setting("Whether topics may be deleted.")
+    num_partitions: Setting[int] = Setting("Partitions of a topic that is created without a number.")
+    default_replication_factor: Setting[int] = Setting("Replicas asked for where a topic is created without a number.")
+    max_request_partition_size_limit: Setting[int] = Setting("Partitions in one answer to DescribeTopicPartitions.")
+
+    socket_request_max_bytes: Setting[int] = Setting(
+        "The largest request; a larger one ends its connection.", unit="bytes"
+    )
+    queued_max_request_bytes: Setting[int] = Setting(
+        "Requests held in memory over all connections; reading pauses above it; -1 is no bound.",
+        unit="bytes",
+        default="268435456",
+        minimum=-1,
+    )
+    fetch_max_bytes: Setting[int] = Setting(
+        "The most one Fetch returns, but for a first batch that is larger.", unit="bytes"
+    )
+    connections_max_idle_ms: Setting[int] = Setting(
+        "A connection without a request for so long is closed; a negative number is never.", unit="ms"
+    )
+    max_connections: Setting[int] = Setting("Connections at a time; more are closed at once.")
+    max_connections_per_ip: Setting[int] = Setting("Connections at a time from one address.")
+    max_incremental_fetch_session_cache_slots: Setting[int] = Setting("Fetch sessions that are kept (KIP-227).")
+    producer_id_expiration_ms: Setting[int] = Setting(
+        "An idempotent producer that is silent for so long is forgotten.", unit="ms"
+    )
+
+    log_dir: Setting[str] = Setting("The data directory, where log.dirs is not set.", default="./kgw-data")
+    log_dirs: Setting[str | None] = Setting("The data directory; kgw keeps one.")
+    log_retention_check_interval_ms: Setting[int] = Setting(
+        "How often segments past their retention are looked for.", unit="ms"
+    )
+    log_retention_ms: Setting[int | None] = Setting("How long records are kept; -1 is for ever.", unit="ms")
+    log_retention_minutes: Setting[int | None] = Setting("As log.retention.ms, which goes first.", unit="minutes")
+    log_retention_hours: Setting[int] = Setting("As log.retention.minutes, which goes first.", unit="hours")
+    log_retention_bytes: Setting[int] = Setting("How much of a partition is kept; -1 is all.", unit="bytes")
+    log_roll_ms: Setting[int | None] = Setting("A segment older than this is closed for a new one.", unit="ms")
+    log_roll_hours: Setting[int] = Setting("As log.roll.ms, which goes first.", unit="hours")
+    log_roll_jitter_ms: Setting[int | None] = Setting("At most so much is taken off log.roll.ms, at random.", unit="ms")
+    log_roll_jitter_hours: Setting[int] = Setting("As log.roll.jitter.ms, which goes first.", unit="hours")
+    log_segment_bytes: Setting[int] = Setting("A segment is closed for a new one before it is larger.", unit="bytes")
+    log_segment_delete_delay_ms: Setting[int] = Setting("How long the files of a deleted segment stay.", unit="ms")
+    log_index_interval_bytes: Setting[int] = Setting("Bytes of log between two entries of its index.", unit="bytes")
+    log_index_size_max_bytes: Setting[int] = Setting(
+        "A segment is closed for a new one when its index is full.", unit="bytes"
+    )
+    log_preallocate: Setting[bool] = Setting("Whether the file of a segment gets its full size at once.")
+    log_flush_interval_messages: Setting[int] = Setting("Records after which a partition is forced to the disk.")
+    log_flush_interval_ms: Setting[int | None] = Setting(
+        "Time after which a partition is forced to the disk.", unit="ms"
+    )
+    log_flush_scheduler_interval_ms: Setting[int] = Setting("As log.flush.interval.ms, which goes first.", unit="ms")
+    log_cleanup_policy: Setting[tuple[str, ...]] = Setting("What happens to old records: delete, compact or both.")
+    log_message_timestamp_type: Setting[str] = Setting("Whose time a record carries: the producer's or the log's.")
+    log_message_timestamp_before_max_ms: Setting[int] = Setting("How far behind a record's time may be.", unit="ms")
+    log_message_timestamp_after_max_ms: Setting[int] = Setting("How far ahead a record's time may be.", unit="ms")
+    message_max_bytes: Setting[int] = Setting("The largest record batch, as it is stored.", unit="bytes")
+    min_insync_replicas: Setting[int] = Setting("Replicas that must have a record with acks=all; there is one.")
+    compression_type: Setting[str] = Setting("How batches are stored; producer is as they come.")
+    compression_gzip_level: Setting[int] = Setting("Level where kgw itself compresses with gzip.")
+    compression_lz4_level: Setting[int] = Setting("Level where kgw itself compresses with lz4.")
+    compression_zstd_level: Setting[int] = Setting("Level where kgw itself compresses with zstd.")
+
+    kgw_engine: Setting[str] = Setting(
+        "What keeps the logs: files in the data directory, or memory alone.",
+        type=ConfigType.STRING,
+        default="local",
+        choices=("local", "memory"),
+    )
+    kgw_cluster_id: Setting[str] = Setting(
+        "The cluster id of a fresh data directory; empty makes one. A directory keeps the id it has.",
+        type=ConfigType.STRING,
+        default="",
+    )
+    kgw_strict_replication: Setting[bool] = Setting(
+        "Whether more replicas than there are nodes is Kafka's error; else it is clamped.",
+        type=ConfigType.BOOLEAN,
+        default="false",
+    )
+    kgw_max_in_flight_requests_per_connection: Setting[int] = Setting(
+        "Requests of one connection that may be on their way before reading pauses.",
+        type=ConfigType.INT,
+        default="64",
+        minimum=1,
+    )
+    kgw_connection_max_in_flight_bytes: Setting[int] = Setting(
+        "Bytes of one connection's requests held before reading pauses; at least socket.request.max.bytes.",
+        unit="bytes",
+        type=ConfigType.LONG,
+        default="134217728",
+        minimum=1,
+    )
+    kgw_tail_bytes: Setting[int] = Setting(
+        "Recent records kept in memory for readers, over all partitions.",
+        unit="bytes",
+        type=ConfigType.LONG,
+        default="67108864",
+        minimum=0,
+    )
+    kgw_shutdown_timeout_ms: Setting[int] = Setting(
+        "How long requests on their way are waited for at a stop.",
+        unit="ms",
+        type=ConfigType.INT,
+        default="4000",
+        minimum=0,
+    )
+
+    properties: Mapping[str, str]
+    unused: tuple[str, ...]
+
+    def __init__(self, properties: Mapping[str, str] | None = None, origins: Mapping[str, str] | None = None) -> None:
+        """
+        @param properties: texts by property name.
+        @param origins: where each was set, in words for an error: C{"server.properties:3"}.
+        @raise ConfigError: a name is unknown, a value is not allowed, or two contradict each other.
+        """
+        self.__dict__["properties"] = given = MappingProxyType(dict(properties or {}))
+        self._remember("_origins", dict(origins or {}))
+        known = definitions()
+        values = {
+            name: definition.parse(definition.default)
+            for name, definition in known.items()
+            if definition.default is not None
+        }
+        for name, text in given.items():
+            definition = known.get(name)
+            if definition is not None:
+                values[name] = self._parse(definition, text)
+            elif not is_kafkas(name):
+                raise ConfigError(self._unknown(name))
+        self._reconcile(values)
+        for attribute, setting in settings().items():
+            self._remember(attribute, values.get(setting.definition.name))
+        used = {setting.definition.name for setting in settings().values()}
+        self._remember("unused", tuple(sorted(name for name in given if name not in used)))
+        self._remember("_values", values)
+        self._resolve_listeners()
+        self._remember("_topic_defaults", topic_config.defaults(values, self._shown))
+        self._remember("_log_config", topic_config.resolve({}, self._topic_defaults))
+
+    @property
+    def data_directory(self) -> str:
+        """Where the local engine keeps everything."""
+        return self.log_dirs or self.log_dir
+
+    def log_config(self, topic_configs: Mapping[str, str]) -> LogConfig:
+        """
+        What the logs of a topic with these configs obey: topic over broker over default.
+
+        @raise KafkaError: C{INVALID_CONFIG}, as L{validate_topic_configs}.
+        """
+        if not topic_configs:
+            return self._log_config
+        return topic_config.resolve(topic_config.parse(topic_configs), self._topic_defaults)
+
+    def validate_topic_configs(self, configs: Mapping[str, str | None]) -> None:
+        """
+        Check configs that a client wants to set on a topic.
+
+        @raise KafkaError: C{INVALID_CONFIG}, with Kafka's own sentence.
+        """
+        topic_config.validate(configs, self._topic_defaults)
+
+    def describe_topic(self, topic_configs: Mapping[str, str]) -> list[ConfigEntry]:
+        """All topic configs of a topic that has these set on it, as DescribeConfigs answers."""
+        return description.topic_entries(topic_configs, self._topic_defaults, self.properties, definitions())
+
+    def describe_broker(self) -> list[ConfigEntry]:
+        """All properties of this node, as DescribeConfigs answers."""
+        return description.broker_entries(self._values, self.properties, definitions())
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"the configuration cannot be changed ({name})")
+
+    def __repr__(self) -> str:
+        return f"<Config setting {', '.join(sorted(self.properties)) or 'nothing'}>"
+
+    _origins: Mapping[str, str]
+    _values: Mapping[str, Value]
+    _topic_defaults: Mapping[str, Value]
+    _log_config: LogConfig
+
+    def _remember(self, attribute: str, value: object) -> None:
+        self.__dict__[attribute] = value
+
+    def _shown(self, name: str) -> str:
+        """A property, its value and where it was set, to begin an error with."""
+        definition = definitions().get(name)
+        if name not in self.properties:
+            return f"{name} (its default)"
+        text = "(hidden)" if definition is not None and definition.sensitive else self.properties[name]
+        origin = self._origins.get(name)
+        return f"{name}={text}" + (f" ({origin})" if origin else "")
+
+    def _parse(self, definition: Definition, text: str) -> Value:
+        try:
+            return definition.parse(text)
+        except InvalidValue as reason:
+            raise ConfigError(f"{self._shown(definition.name)}: {reason}; allowed: {definition.allowed()}") from None
+
+    def _unknown(self, name: str) -> str:
+        names = sorted(definitions())
+        near = get_close_matches(name, names, 1, 0.6) or get_close_matches(f"kgw.{name}", names, 1, 0.6)
+        origin = self._origins.get(name)
+        return (
+            f"{name}"
+            + (f" ({origin})" if origin else "")
+            + " is no property of kgw or Kafka"
+            + (f"; did you mean {near[0]}?" if near else "")
+        )
+
+    def _reconcile(self, values: dict[str, Value]) -> None:
+        """Settle the properties that depend on each other."""
+        both = [name for name in ("node.id", "broker.id") if name in self.properties]
+        if len(both) == 2 and values["node.id"] != values["broker.id"]:
+            raise ConfigError(f"{self._shown('node.id')} and {self._shown('broker.id')} differ; set one of them")
+        if both:
+            values["node.id"] = values["broker.id"] = values[both[0]]
+        for name in ("log.dir", "log.dirs"):
+            directory = values.get(name)
+            if isinstance(directory, str) and "," in directory:
+                raise ConfigError(f"{self._shown(name)}: kgw keeps one data directory")
+        largest = values["socket.request.max.bytes"]
+        assert isinstance(largest, int)
+        for name in ("queued.max.request.bytes", "kgw.connection.max.in.flight.bytes"):
+            bound = values[name]
+            assert isinstance(bound, int)
+            if name == "queued.max.request.bytes" and bound <= 0:
+                values[name] = -1  # Kafka: not positive is unbounded
+            elif bound < largest:
+                if name in self.properties:
+                    raise ConfigError(
+                        f"{self._shown(name)}: is less than socket.request.max.bytes, {largest}, so that the largest"
+                        " request could never be read"
+                    )
+                values[name] = largest
+        if values["kgw.cluster.id"] and not _CLUSTER_ID.match(str(values["kgw.cluster.id"])):
+            raise ConfigError(
+                f"{self._shown('kgw.cluster.id')}: allowed: 22 characters of base64url, as kafka-storage random-uuid makes"
+            )
+
+    def _resolve_listeners(self) -> None:
+        values = self._values
+        controllers = {name.strip().upper() for name in str(values.get("controller.listener.names") or "").split(",")}
+        protocols = parse_protocols(
+            str(values["listener.security.protocol.map"]), self._shown("listener.security.protocol.map")
+        )
+        listeners = parse_listeners(
+            str(values["listeners"]), protocols, controllers, self.socket_listen_backlog_size, self._shown("listeners")
+        )
+        advertised = parse_advertised(
+            str(values.get("advertised.listeners") or ""),
+            [listener.name for listener in listeners],
+            controllers,
+            self._shown("advertised.listeners"),
+        )
+        self._remember("listeners", listeners)
+        self._remember("advertised_listeners", MappingProxyType(advertised))
+        self._remember("listener_security_protocol_map", MappingProxyType(protocols))
+
+
+@cache
+def settings() -> Mapping[str, Setting[object]]:
+    """The properties kgw obeys by attribute name, in the order of their declaration."""
+    return MappingProxyType({name: setting for name, setting in vars(Config).items() if isinstance(setting, Setting)})
+
+
+@cache
+def definitions() -> Mapping[str, Definition]:
+    """All of Kafka's broker properties, with kgw's defaults where it has others, and kgw's own behind them."""
+    own = {setting.definition.name: setting.definition for setting in settings().values()}
+    return MappingProxyType({**BROKER, **own})

@@ -1,0 +1,513 @@
+"""One partition's log on the local disk: appended and read on the reactor's thread, made durable off it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kgw.engine.local.bridge import IBridge
+from kgw.engine.local.checkpoint import replace_file
+from kgw.engine.local.durability import Durability
+from kgw.engine.local.recovery import SNAPSHOT, Recovered
+from kgw.engine.local.retention import expired, first_at, newest
+from kgw.engine.local.segment import DAMAGED, DELETED, INDEX, LOG, MAX_RELATIVE, TIME_INDEX, Handles, Segment, file_name
+from kgw.engine.local.tail import Tail, TailBudget
+from kgw.errors import ErrorCode, KafkaError
+from kgw.interfaces import IPartitionLog
+from kgw.log.producer_state import BatchMetadata
+from kgw.model import Appended, Bounds, Buffer, EpochEnd, Fetched, LogConfig, TimestampOffset, TopicPartition
+from kgw.wire.records import LOG_APPEND_TIME, RecordBatch
+
+_NEVER = (1 << 63) - 1
+_KEPT_SNAPSHOTS = 2
+
+
+def _no_one(_: LocalPartitionLog) -> None:
+    """Nobody has asked."""
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """
+    What all partition logs of an engine share.
+
+    @ivar persist_starts: writes down all log start offsets; durable when it fires.
+    @ivar checkpoint_due: is told that a log was rolled, so that a checkpoint soon saves work.
+    @ivar unlink_later: removes files after a delay in ms.
+    @ivar random: for C{segment.jitter.ms}.
+    """
+
+    clock: IReactorTime
+    bridge: IBridge
+    budget: TailBudget
+    handles: Handles
+    persist_starts: Callable[[], Deferred[None]]
+    unlink_later: Callable[[list[str], int], None]
+    checkpoint_due: Callable[[LocalPartitionLog], None] = _no_one
+    random: Random = field(default_factory=Random)
+
+
+@implementer(IPartitionLog)
+class LocalPartitionLog:
+    """
+    See L{IPartitionLog}.
+
+    An append is one C{pwritev} at the end of the active segment. The high watermark is the end of the log: there
+    is no other replica to wait for. The file may be longer than the log, so nothing but positions says where
+    the next batch goes.
+
+    @ivar leader_epoch: goes up by one when an unclean stop was recovered from.
+    @ivar recovery_point: offsets below it survive the end of the machine.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: TopicPartition,
+        folder: str,
+        config: LogConfig,
+        found: Recovered,
+        around: Surroundings,
+        *,
+        start_offset: int,
+        recovery_point: int,
+    ) -> None:
+        self.name = name
+        self.folder = folder
+        self.recovery_point = min(recovery_point, found.end_offset)
+        self._around = around
+        self._clock = around.clock
+        self._segments = found.segments
+        self._bases = [segment.base_offset for segment in found.segments]
+        self._active = found.segments[-1]
+        self._end = found.end_offset
+        self._start = min(max(start_offset, self._bases[0]), self._end)
+        self._epochs = found.epochs
+        self.leader_epoch = found.epochs[-1][0]
+        self._producers = found.producers
+        self._snapshots = found.snapshots
+        self._tail = Tail(around.budget)
+        self._watchers: dict[Callable[[int], None], None] = {}
+        self._bounds: Bounds | None = None
+        self._gone: tuple[ErrorCode, str] | None = None
+        #: Whether the last write failed; the next append finds out whether the disk is well again.
+        self._offline = False
+        unsynced = [s for s, behind in zip(self._segments, self._bases[1:], strict=False) if behind > recovery_point]
+        self._durability = Durability(
+            folder, around.bridge, lambda: (self._end, self._active), self.recovery_point, unsynced
+        )
+        self._sync_timer: IDelayedCall | None = None
+        self.config = config
+
+    def __repr__(self) -> str:
+        return f"<LocalPartitionLog {self.name} {self._start}..{self._end}>"
+
+    @property
+    def config(self) -> LogConfig:
+        """The L{LogConfig} in force."""
+        return self._config
+
+    @config.setter
+    def config(self, config: LogConfig) -> None:
+        self._config = config
+        self._interval = config.index_interval_bytes
+        self._syncing = config.flush_messages < _NEVER or config.flush_ms < _NEVER
+        self._jitter = int(self._around.random.random() * min(config.segment_jitter_ms, config.segment_ms))
+        self._limit_active()
+
+    @property
+    def log_start_offset(self) -> int:
+        """The first offset a consumer may ask for."""
+        return self._start
+
+    @property
+    def end_offset(self) -> int:
+        """The offset of the next record."""
+        return self._end
+
+    @property
+    def first_file_offset(self) -> int:
+        """Where the files begin, at or below the log start offset."""
+        return self._bases[0]
+
+    # Appending
+
+    def append(self, batch: RecordBatch) -> Deferred[Appended]:
+        """See L{IPartitionLog.append}."""
+        if self._gone is not None:
+            return fail(KafkaError(*self._gone))
+        producer_id, now_ms = batch.producer_id, 0
+        if producer_id >= 0:
+            now_ms = int(self._clock.seconds() * 1000)
+            try:
+                earlier = self._producers.check(batch, now_ms)
+            except KafkaError as error:
+                return fail(error)
+            if earlier is not None:
+                return self._repeated(earlier)
+        segment, base, size, timestamp = self._active, self._end, batch.size, batch.max_timestamp
+        last = base + batch.last_offset_delta
+        position = segment.position
+        header, rest = batch.header(base, self.leader_epoch), batch.tail
+        try:
+            if position + size > self._roll_bytes or timestamp > self._roll_timestamp or last > self._roll_offset:
+                if position:
+                    self._roll()
+                segment = self._active
+                position = segment.position
+            fd = segment.fd
+            if fd < 0:
+                fd = segment.descriptor()
+            written = os.pwritev(fd, (header, rest), position)
+            if written != size:
+                _write_rest(fd, header + rest, written, position)
+        except OSError as error:
+            return fail(self._write_failed(error))
+        segment.position = position + size
+        segment.used = True
+        segment.account(size, last, timestamp, position, self._interval)
+        self._end = last + 1
+        self._bounds = None
+        self._tail.append(base, header, rest, size)
+        if not position:
+            self._limit_active()
+        if producer_id >= 0:
+            self._producers.appended(batch, base, now_ms)
+        if self._offline:
+            self._offline = False
+            self._log.warn("{name} can be written again", name=self.name)
+        appended = Appended(base, timestamp if batch.attributes & LOG_APPEND_TIME else -1, self._start)
+        if self._watchers:
+            self._notify(size)
+        if self._syncing:
+            return self._acknowledge_synced(appended, batch.last_offset_delta + 1)
+        return succeed(appended)
+
+    def _repeated(self, earlier: BatchMetadata) -> Deferred[Appended]:
+        appended = Appended(earlier.base_offset, earlier.log_append_time_ms, self._start, duplicate=True)
+        if self._config.flush_messages == 1 and self._durability.synced <= earlier.last_offset:
+            # The first attempt may have failed in this very step.
+            return self._durability.sync().addCallback(lambda _: appended)
+        return succeed(appended)
+
+    def _write_failed(self, error: OSError) -> KafkaError:
+        """Forget what was written of a batch; the partition is offline until a write works."""
+        if not self._offline:
+            self._offline = True
+            reason = error.strerror
+            self._log.error("{name} cannot be written: {reason}; producers are told", name=self.name, reason=reason)
+        try:
+            if self._active.fd >= 0:
+                os.ftruncate(self._active.fd, self._active.position)
+        except OSError:
+            # The next batch goes over what is there, and recovery cuts it; this only tidies up.
+            self._log.debug("{name}: the torn end stays", name=self.name)
+        return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} cannot be written: {error.strerror}")
+
+    # Rolling
+
+    def _limit_active(self) -> None:
+        """Work out beforehand what makes the next append roll the active segment."""
+        segment, config = self._active, self._config
+        if not segment.position:
+            # A batch larger than segment.bytes gets a segment of its own.
+            self._roll_bytes = self._roll_timestamp = _NEVER
+        else:
+            self._roll_bytes = config.segment_bytes
+            oldest = segment.first_timestamp
+            self._roll_timestamp = oldest + config.segment_ms - self._jitter if oldest >= 0 else _NEVER
+        # Each batch that is indexed is longer than the interval, so this is where the index is full.
+        entries = config.segment_index_bytes // 8
+        self._roll_bytes = min(self._roll_bytes, max(1, entries) * max(self._interval, 61))
+        self._roll_offset = segment.base_offset + MAX_RELATIVE
+
+    def _roll(self) -> None:
+        """
+        Seal the active segment and begin another.
+
+        @raise OSError: nothing has changed, except that a file may be there that the next attempt uses.
+        """
+        sealed, base = self._active, self._end
+        segment = Segment(self.folder, base, self._around.handles)
+        segment.descriptor()
+        segment.start_indexes()
+        try:
+            self._save_snapshot()
+            sealed.seal()
+        except OSError:
+            segment.release()
+            os.unlink(segment.stem + LOG)
+            raise
+        self._durability.sealed(sealed)
+        self._segments.append(segment)
+        self._bases.append(base)
+        self._active = segment
+        self._limit_active()
+        self._around.checkpoint_due(self)
+
+    def _save_snapshot(self) -> None:
+        """Write down the producers' state at the log's end, from which recovery goes on."""
+        if self._snapshots and self._snapshots[-1] == self._end:
+            return
+        replace_file(self._snapshot_path(self._end), self._producers.snapshot(), durable=False)
+        self._snapshots.append(self._end)
+        while len(self._snapshots) > _KEPT_SNAPSHOTS:
+            os.unlink(self._snapshot_path(self._snapshots[0]))
+            del self._snapshots[0]
+
+    def _snapshot_path(self, offset: int) -> str:
+        return os.path.join(self.folder, file_name(offset) + SNAPSHOT)
+
+    # Durability
+
+    def _acknowledge_synced(self, appended: Appended, records: int) -> Deferred[Appended]:
+        """The acknowledgement that C{flush.messages} and C{flush.ms} ask for."""
+        self._durability.records += records
+        if self._durability.records >= self._config.flush_messages:
+            return self._durability.sync().addCallback(lambda _: appended)
+        if self._config.flush_ms < _NEVER and self._sync_timer is None:
+            self._sync_timer = self._clock.callLater(self._config.flush_ms / 1000, self._sync_on_time)
+        return succeed(appended)
+
+    def _sync_on_time(self) -> None:
+        self._sync_timer = None
+        # A failure is logged where it is found, and nobody waits for this one.
+        self._durability.sync().addErrback(lambda _: None)
+
+    def checkpoint(self) -> Deferred[None]:
+        """
+        Move the recovery point to the log's end: indexes and producers written, batches durable.
+
+        @return: fails with C{KAFKA_STORAGE_ERROR}.
+        """
+        end = self._end
+        if self._gone is not None or (end == self.recovery_point and self._snapshots and self._snapshots[-1] == end):
+            return succeed(None)
+        try:
+            self._active.save_indexes()
+            self._save_snapshot()
+        except OSError as error:
+            return fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} cannot be written: {error.strerror}"))
+
+        def synced(_: None) -> None:
+            self.recovery_point = max(self.recovery_point, end)
+
+        return self._durability.sync().addCallback(synced)
+
+    def close(self) -> Deferred[None]:
+        """
+        Stop, with everything durable and written down when it fires.
+
+        @return: fails with C{KAFKA_STORAGE_ERROR} where the disk does not take it; the log is closed all the same.
+        """
+        checkpoint = self.checkpoint()
+        self._retire(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} is closed")
+
+        def closed(result: Failure | None) -> Failure | None:
+            self._release()
+            return result
+
+        return checkpoint.addBoth(closed)
+
+    def delete(self) -> None:
+        """Fail from now on with C{UNKNOWN_TOPIC_OR_PARTITION}; the caller removes the folder."""
+        self._retire(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{self.name} was deleted")
+        self._release()
+
+    def _retire(self, code: ErrorCode, reason: str) -> None:
+        self._gone = (code, reason)
+        if self._sync_timer is not None:
+            self._sync_timer.cancel()
+            self._sync_timer = None
+        self._tail.clear()
+        self._notify(-1)
+
+    def _release(self) -> None:
+        for segment in self._segments:
+            segment.release()
+
+    # Reading
+
+    def read(self, offset: int, max_bytes: int, at_least_one: bool = True) -> Deferred[Fetched]:
+        """See L{IPartitionLog.read}."""
+        if self._gone is not None:
+            return fail(KafkaError(*self._gone))
+        bounds = self._bounds
+        if bounds is None:
+            bounds = self._now()
+        if offset == self._end:
+            return succeed(Fetched([], 0, bounds))
+        if not self._start <= offset < self._end:
+            return fail(self._out_of_range(offset))
+        if 0 <= self._tail.first <= offset:
+            records, size = self._tail.read(offset, max_bytes, at_least_one)
+            return succeed(Fetched(records, size, bounds))
+        try:
+            buffer, size = self._read_segment(offset, max_bytes, at_least_one)
+        except KafkaError as error:
+            return fail(error)
+        except OSError as error:
+            return fail(self._read_failed(error))
+        return succeed(Fetched([buffer] if size else [], size, bounds))
+
+    def _read_segment(self, offset: int, max_bytes: int, at_least_one: bool) -> tuple[Buffer, int]:
+        found: tuple[Buffer, int] = (b"", 0)
+        for segment in self._segments[bisect_right(self._bases, offset) - 1 :]:
+            found = segment.read(offset, max_bytes, at_least_one)
+            # Nothing is found at the end of a segment whose last offsets were compacted away.
+            if found[1] or not at_least_one:
+                break
+        return found
+
+    def _read_failed(self, error: OSError) -> KafkaError:
+        if error.errno != errno.ENOENT:
+            self._log.error("{name} cannot be read: {reason}", name=self.name, reason=error.strerror)
+        return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} cannot be read: {error.strerror}")
+
+    def _out_of_range(self, offset: int) -> KafkaError:
+        return KafkaError(
+            ErrorCode.OFFSET_OUT_OF_RANGE, f"offset {offset} is outside of {self.name}, {self._start} to {self._end}"
+        )
+
+    def bounds(self) -> Deferred[Bounds]:
+        """See L{IPartitionLog.bounds}."""
+        if self._gone is not None:
+            return fail(KafkaError(*self._gone))
+        return succeed(self._now())
+
+    def _now(self) -> Bounds:
+        at = bisect_right(self._epochs, self._start, key=lambda pair: pair[1])
+        start_epoch = self._epochs[at - 1][0] if at else -1
+        self._bounds = bounds = Bounds(self._start, self._end, self._end, self.leader_epoch, start_epoch)
+        return bounds
+
+    def offset_for_time(self, timestamp: int) -> Deferred[TimestampOffset]:
+        """See L{IPartitionLog.offset_for_time}."""
+        return self._look(lambda: first_at(self._segments, timestamp, self._start))
+
+    def offset_of_max_timestamp(self) -> Deferred[TimestampOffset]:
+        """See L{IPartitionLog.offset_of_max_timestamp}."""
+        return self._look(lambda: newest(self._segments, self._start))
+
+    def _look(self, search: Callable[[], TimestampOffset]) -> Deferred[TimestampOffset]:
+        if self._gone is not None:
+            return fail(KafkaError(*self._gone))
+        try:
+            return succeed(search())
+        except KafkaError as error:
+            return fail(error)
+        except OSError as error:
+            return fail(self._read_failed(error))
+
+    def end_of_epoch(self, leader_epoch: int) -> Deferred[EpochEnd]:
+        """See L{IPartitionLog.end_of_epoch}; by the rules of Kafka's C{LeaderEpochFileCache.endOffsetFor}."""
+        if self._gone is not None:
+            return fail(KafkaError(*self._gone))
+        if leader_epoch == self.leader_epoch:
+            return succeed(EpochEnd(leader_epoch, self._end))
+        if leader_epoch < 0 or leader_epoch > self.leader_epoch:
+            return succeed(EpochEnd(-1, -1))
+        at = bisect_right(self._epochs, leader_epoch, key=lambda pair: pair[0])
+        known = self._epochs[at - 1][0] if at else leader_epoch
+        return succeed(EpochEnd(known, self._epochs[at][1]))
+
+    # Trimming and retention
+
+    def trim(self, offset: int) -> Deferred[int]:
+        """See L{IPartitionLog.trim}."""
+        if self._gone is not None:
+            return fail(KafkaError(*self._gone))
+        if offset == -1:
+            offset = self._end
+        if not 0 <= offset <= self._end:
+            return fail(self._out_of_range(offset))
+        if offset <= self._start:
+            return succeed(self._start)
+        self._start, self._bounds = offset, None
+        self._notify(-1)
+
+        def trimmed(_: None) -> int:
+            self._drop_below_start()
+            return self._start
+
+        return self._around.persist_starts().addCallback(trimmed)
+
+    def maintain(self, now_ms: int) -> None:
+        """
+        Let go of what C{retention.ms}, C{retention.bytes} and C{producer.id.expiration.ms} no longer keep.
+
+        @raise OSError: the disk does not do as told; the next time may be better.
+        """
+        if self._gone is not None:
+            return
+        self._producers.expire(now_ms)
+        count = expired(self._segments, self._config, now_ms)
+        if not count:
+            return
+        if count == len(self._segments):
+            self._roll()
+        start = self._bases[count]
+        if start > self._start:
+            self._start, self._bounds = start, None
+        self._drop_below_start()
+        self._notify(-1)
+
+    def _drop_below_start(self) -> None:
+        """Remove the segments that end at or below the log start offset."""
+        if self._gone is not None:
+            return
+        try:
+            if self._start == self._end and self._active.position:
+                self._roll()
+            count = bisect_right(self._bases, self._start) - 1
+            paths: list[str] = []
+            for segment in self._segments[:count]:
+                segment.release()
+                for path in (segment.stem + ending for ending in (LOG, INDEX, TIME_INDEX, DAMAGED)):
+                    if os.path.exists(path):
+                        os.rename(path, path + DELETED)
+                        paths.append(path + DELETED)
+        except OSError as error:
+            self._log.error("{name}: old segments stay: {reason}", name=self.name, reason=error.strerror)
+            return
+        if not count:
+            return
+        self._durability.forget(self._segments[:count])
+        del self._segments[:count], self._bases[:count]
+        self._around.unlink_later(paths, self._config.file_delete_delay_ms)
+
+    # Watching
+
+    def watch(self, listener: Callable[[int], None]) -> None:
+        """See L{IPartitionLog.watch}."""
+        self._watchers[listener] = None
+
+    def unwatch(self, listener: Callable[[int], None]) -> None:
+        """See L{IPartitionLog.unwatch}."""
+        self._watchers.pop(listener, None)
+
+    def _notify(self, size: int) -> None:
+        for listener in tuple(self._watchers):
+            if listener in self._watchers:  # another one may have made it stop
+                with self._log.failuresHandled("a listener of {name} failed", name=self.name):
+                    listener(size)
+
+
+def _write_rest(fd: int, data: bytes, written: int, position: int) -> None:
+    """Go on after a short write, until all is written or the disk says why not."""
+    while written < len(data):
+        more = os.pwrite(fd, memoryview(data)[written:], position + written)
+        if not more:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        written += more

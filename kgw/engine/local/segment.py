@@ -1,0 +1,338 @@
+"""One segment of a partition log: a file of record batches, its two indexes, and how to find a batch in it."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from struct import Struct
+from typing import NamedTuple
+
+from kgw.engine.local.checkpoint import read_pairs
+from kgw.engine.local.index import OffsetIndex, TimeIndex
+from kgw.errors import ErrorCode, KafkaError, WireError
+from kgw.model import Buffer
+from kgw.wire.records import HEADER_SIZE, BatchHeader, peek
+
+LOG, INDEX, TIME_INDEX, DAMAGED, DELETED = ".log", ".index", ".timeindex", ".damaged", ".deleted"
+
+#: Base offset, length behind the first 12 bytes, last offset delta.
+_frame = Struct(">qi11xi").unpack_from
+_FRAME_SIZE = 27
+#: A read begins this much before the batch it wants, at most, with Kafka's default index.interval.bytes.
+_SLACK = 4096 + HEADER_SIZE
+_CHUNK = 1 << 16
+#: Offsets in the indexes are 32 bits.
+MAX_RELATIVE = (1 << 31) - 1
+
+
+def file_name(offset: int) -> str:
+    """The 20 digits that name a segment's files, or a snapshot's."""
+    return f"{offset:020d}"
+
+
+class Hole(NamedTuple):
+    """
+    Damaged bytes in the middle of a segment: readers of these offsets are told so, nobody skips them unawares.
+
+    @ivar position: where the damage begins in the file; C{end} is where sound batches go on.
+    """
+
+    first_offset: int
+    last_offset: int
+    position: int
+    end: int
+
+
+class Handles:
+    """
+    Keeps the number of open segment files below a bound, closing those that were not used lately.
+
+    A segment opens its file again when it is next needed.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: deque[Segment] = deque()
+
+    def opened(self, segment: Segment) -> None:
+        """Take note of a file just opened, and close others where there are too many."""
+        queue = self._open
+        queue.append(segment)
+        chances = len(queue)
+        while len(queue) > self._limit:
+            oldest = queue.popleft()
+            if oldest.used and chances > 0 and oldest is not segment:
+                oldest.used = False
+                queue.append(oldest)
+                chances -= 1
+            elif oldest is not segment:
+                oldest.release()
+            else:
+                queue.append(oldest)
+                chances -= 1
+                if chances < -1:
+                    return
+
+
+class Segment:
+    """
+    One segment; the last of a log is written, all others are sealed.
+
+    The file may be longer than the log in it; what counts is C{position}.
+
+    @ivar base_offset: the first offset it may hold.
+    @ivar position: the end of the log in the file: where the next batch goes.
+    @ivar max_timestamp: the largest in it, -1 where it has none; C{max_timestamp_offset} is the last offset
+        of the batch that holds it.
+    @ivar first_timestamp: the largest timestamp of its first batch, by which it grows old; -1 unknown.
+    @ivar unindexed: bytes since the last entry in the offset index.
+    @ivar used: was needed since L{Handles} last looked.
+    @ivar fd: the open file, or -1.
+    """
+
+    __slots__ = (
+        "_handles",
+        "_offsets",
+        "_times",
+        "base_offset",
+        "fd",
+        "first_timestamp",
+        "holes",
+        "max_timestamp",
+        "max_timestamp_offset",
+        "position",
+        "sealed",
+        "stem",
+        "unindexed",
+        "used",
+    )
+
+    def __init__(self, folder: str, base_offset: int, handles: Handles) -> None:
+        self.stem = os.path.join(folder, file_name(base_offset))
+        self.base_offset = base_offset
+        self.position = 0
+        self.max_timestamp = -1
+        self.max_timestamp_offset = base_offset
+        self.first_timestamp = -1
+        self.unindexed = 0
+        self.sealed = False
+        self.used = False
+        self.fd = -1
+        self.holes: list[Hole] = []
+        self._handles = handles
+        self._offsets: OffsetIndex | None = None
+        self._times: TimeIndex | None = None
+
+    def __repr__(self) -> str:
+        return f"<Segment {self.stem}{LOG} {self.position} bytes>"
+
+    # The file
+
+    def descriptor(self) -> int:
+        """The open file."""
+        self.used = True
+        if self.fd < 0:
+            self.fd = os.open(self.stem + LOG, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._handles.opened(self)
+        return self.fd
+
+    def release(self) -> None:
+        """Close the file; and forget the indexes of a sealed segment, which their files hold."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        if self.sealed:
+            self._offsets = self._times = None
+
+    # The indexes
+
+    def start_indexes(self) -> None:
+        """Begin with empty indexes."""
+        self._offsets = OffsetIndex(self.stem + INDEX)
+        self._times = TimeIndex(self.stem + TIME_INDEX)
+        self.unindexed = 0
+
+    def load_indexes(self) -> bool:
+        """Take the indexes from their files; false where one is missing or makes no sense."""
+        offsets, times = OffsetIndex(self.stem + INDEX), TimeIndex(self.stem + TIME_INDEX)
+        if not offsets.load(self.position) or not times.load():
+            return False
+        self._offsets, self._times = offsets, times
+        return True
+
+    def offsets(self) -> OffsetIndex:
+        """The offset index, loaded or built anew where it is not in memory."""
+        if self._offsets is None:
+            self._ready_indexes()
+            assert self._offsets is not None
+        return self._offsets
+
+    def times(self) -> TimeIndex:
+        """The time index, loaded or built anew where it is not in memory."""
+        if self._times is None:
+            self._ready_indexes()
+            assert self._times is not None
+        return self._times
+
+    def _ready_indexes(self) -> None:
+        # Their files may be taken away while we run; the log is all that is needed.
+        if not self.load_indexes():
+            self.build_indexes(4096)
+            self.seal()
+
+    def build_indexes(self, interval: int) -> None:
+        """Make both indexes from the batches."""
+        self.start_indexes()
+        self.max_timestamp, self.max_timestamp_offset, self.first_timestamp = -1, self.base_offset, -1
+        for position, header in self.headers(0):
+            self.account(header.size, header.last_offset, header.max_timestamp, position, interval)
+
+    def account(self, size: int, last_offset: int, max_timestamp: int, position: int, interval: int) -> None:
+        """Take note of one batch in the indexes, as Kafka does: an entry each time C{interval} bytes went by."""
+        if max_timestamp > self.max_timestamp:
+            self.max_timestamp = max_timestamp
+            self.max_timestamp_offset = last_offset
+        if self.first_timestamp < 0:
+            self.first_timestamp = max_timestamp
+        if self.unindexed > interval:
+            relative = last_offset - self.base_offset
+            self.offsets().append(relative, position)
+            self.times().append(self.max_timestamp, self.max_timestamp_offset - self.base_offset)
+            self.unindexed = 0
+        self.unindexed += size
+
+    def save_indexes(self) -> None:
+        """Bring the index files up to date; the time index then ends with the largest timestamp."""
+        if self.position and self.max_timestamp >= 0:
+            self.times().append(self.max_timestamp, self.max_timestamp_offset - self.base_offset)
+        self.offsets().save()
+        self.times().save()
+
+    def seal(self) -> None:
+        """Nothing more will be written."""
+        self.save_indexes()
+        self.sealed = True
+
+    def largest_timestamp_ms(self) -> int:
+        """By what the segment's age is counted: its largest timestamp, or where it has none the file's time."""
+        if self.max_timestamp < 0 and self.sealed:
+            times = self.times()
+            if len(times):
+                self.max_timestamp = times.timestamps[-1]
+                self.max_timestamp_offset = self.base_offset + times.offsets[-1]
+        if self.max_timestamp >= 0:
+            return self.max_timestamp
+        return int(os.stat(self.stem + LOG).st_mtime * 1000)
+
+    # Reading
+
+    def read(self, offset: int, max_bytes: int, at_least_one: bool) -> tuple[Buffer, int]:
+        """
+        Whole batches from the one that holds C{offset}, or from the first one behind it.
+
+        @return: the bytes and their number.
+        @raise KafkaError: C{CORRUPT_MESSAGE} where there is no telling where the batch begins or ends.
+        """
+        fd, index = self.descriptor(), self.offsets()
+        at, end = index.before(offset - self.base_offset), self.position
+        if self.holes:
+            floor, end = self._around(offset)
+            at = max(at, floor)
+        data = os.pread(fd, min(max_bytes + _SLACK, end - at), at)
+        start, have = 0, len(data)
+        while True:
+            if start + _FRAME_SIZE > have:
+                if at + start >= end:
+                    return b"", 0
+                at, start = at + start, 0
+                data = os.pread(fd, min(max_bytes + _SLACK, end - at), at)
+                have = len(data)
+                if have < _FRAME_SIZE:
+                    raise self._corrupt(at)
+            base, length, delta = _frame(data, start)
+            size = length + 12
+            if size < HEADER_SIZE or at + start + size > end:
+                raise self._corrupt(at + start)
+            if base + delta >= offset:
+                break
+            start += size
+        if size > max_bytes and not at_least_one:
+            return b"", 0
+        if size > max_bytes or start + size > have:
+            whole = os.pread(fd, size, at + start)
+            if len(whole) < size:
+                raise self._corrupt(at + start)
+            return whole, size
+        limit = min(start + max_bytes, have)
+        stop = max(start, index.before_position(at + limit) - at)
+        while stop + _FRAME_SIZE <= limit:
+            size = _frame(data, stop)[1] + 12
+            if size < HEADER_SIZE or stop + size > limit:
+                break
+            stop += size
+        if start == 0 and stop == have:
+            return data, have
+        return memoryview(data)[start:stop], stop - start
+
+    def headers(self, offset: int) -> Iterator[tuple[int, BatchHeader]]:
+        """
+        Each batch's position and header, from the batch that holds C{offset} or the first one behind it.
+
+        Damaged ranges are passed over; the walk ends where a header makes no sense.
+        """
+        fd, end = self.descriptor(), self.position
+        at = 0
+        if offset > self.base_offset:
+            at = self.offsets().before(offset - self.base_offset)
+        jumps = {hole.position: hole.end for hole in self.holes}
+        data, start = b"", at
+        while at < end:
+            if at in jumps:
+                at = jumps[at]
+                continue
+            if not start <= at <= start + len(data) - HEADER_SIZE:
+                fd = self.descriptor()
+                data, start = os.pread(fd, min(_CHUNK, end - at), at), at
+                if len(data) < HEADER_SIZE:
+                    return
+            try:
+                header = peek(data, at - start)
+            except WireError:
+                return
+            if at + header.size > end:
+                return
+            if header.last_offset >= offset:
+                yield at, header
+            at += header.size
+
+    def _around(self, offset: int) -> tuple[int, int]:
+        """The stretch of the file without damage in which to look for C{offset}."""
+        floor, end = 0, self.position
+        for hole in self.holes:
+            if hole.first_offset <= offset <= hole.last_offset:
+                raise KafkaError(
+                    ErrorCode.CORRUPT_MESSAGE,
+                    f"offsets {hole.first_offset} to {hole.last_offset} are damaged on disk: "
+                    f"{self.stem}{LOG}, bytes {hole.position} to {hole.end}",
+                )
+            if hole.last_offset < offset:
+                floor = hole.end
+            else:
+                end = min(end, hole.position)
+        return floor, end
+
+    def _corrupt(self, position: int) -> KafkaError:
+        return KafkaError(ErrorCode.CORRUPT_MESSAGE, f"no whole batch at byte {position} of {self.stem}{LOG}")
+
+    # Damage, kept in a file of its own
+
+    def save_holes(self) -> bytes:
+        """The damaged ranges in the form of their file."""
+        rows = [f"{h.first_offset} {h.last_offset}\n{h.position} {h.end}\n" for h in self.holes]
+        return f"0\n{2 * len(rows)}\n{''.join(rows)}".encode()
+
+    def load_holes(self) -> None:
+        """Take the damaged ranges from their file."""
+        pairs = read_pairs(self.stem + DAMAGED)
+        self.holes = [Hole(*a, *b) for a, b in zip(pairs[0::2], pairs[1::2], strict=False)]

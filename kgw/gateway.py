@@ -1,0 +1,222 @@
+"""The composition root: the only file that names concrete classes and joins them to a running service."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+
+from kgw import __version__
+from kgw.cluster import Cluster
+from kgw.config import Config, Listener
+from kgw.engine.local.bridge import IBridge, ThreadBridge
+from kgw.engine.local.directory import DataDirectory
+from kgw.engine.local.engine import LocalLogEngine
+from kgw.engine.local.state_store import SqliteStateStore
+from kgw.engine.memory import MemoryLogEngine
+from kgw.engine.memory_state import MemoryStateStore
+from kgw.errors import KafkaError, StartError
+from kgw.handlers.contract import Services
+from kgw.handlers.registry import ALL, BY_KEY
+from kgw.interfaces import ILogEngine, IStateStore
+from kgw.log.fetch_session import FetchSessions
+from kgw.log.producer_ids import ProducerIds
+from kgw.log.topics import TopicCatalog
+from kgw.net.connections import Connections, Limits
+from kgw.net.dispatcher import Dispatcher
+from kgw.net.protocol import KafkaFactory
+
+log = Logger("kgw.gateway")
+
+
+@dataclass(slots=True)
+class _Storage:
+    """What keeps the data, and how to let go of it."""
+
+    cluster_id: str
+    logs: ILogEngine
+    facts: IStateStore
+    directory: DataDirectory | None = None
+    bridge: IBridge | None = None
+
+    def release(self) -> None:
+        """Let go of the threads and the directory; logs and facts are closed before."""
+        if self.bridge is not None:
+            self.bridge.stop()
+        if self.directory is not None:
+            self.directory.close()
+
+
+class Gateway(Service):
+    """
+    One kgw: its storage, the services on top of it, and its listeners.
+
+    @ivar started: fires with C{None} when clients are accepted, fails with L{StartError} where they never will be.
+    @ivar services: what handlers work with; there once the gateway has started.
+    """
+
+    services: Services
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        """
+        @param reactor: tells the time, runs threads and listens.
+        """
+        self.setName("kgw")
+        self.config = config
+        self.started: Deferred[None] = Deferred()
+        self._reactor = reactor
+        self._storage: _Storage | None = None
+        self._starting: Deferred[None] | None = None
+        self._ports: dict[str, IListeningPort] = {}
+        self._connections = Connections(Limits.of(config), reactor, Logger("kgw.net"))
+
+    def startService(self) -> None:
+        """Start; L{started} tells how it went."""
+        Service.startService(self)
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self.started.errback)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Accept nobody any more, answer what is in flight, make everything durable.
+
+        @return: fires when the data directory is free for another process.
+        """
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    def port(self, listener: str = "PLAINTEXT") -> int:
+        """
+        The TCP port a listener is bound to.
+
+        @raise KeyError: there is no such listener, or it has no port.
+        """
+        address = self._ports[listener].getHost()
+        if not hasattr(address, "port"):
+            raise KeyError(listener)
+        return int(address.port)
+
+    def banner(self) -> list[str]:
+        """What an operator wants to see first, a line each; to be asked once L{started} has fired."""
+        storage = self._storage
+        assert storage is not None, "the gateway has not started"
+        lines = [
+            f"kgw {__version__}, cluster {storage.cluster_id}, node {self.config.node_id}",
+            f"engine {storage.logs.describe()}, {len(self.services.topics.all())} topics",
+        ]
+        return lines + [self._describe(listener) for listener in self.config.listeners]
+
+    def _describe(self, listener: Listener) -> str:
+        port = self._ports[listener.name]
+        address: Any = port.getHost()
+        if hasattr(address, "port"):
+            host = f"[{address.host}]" if ":" in address.host else address.host
+            where = f"{host}:{address.port}"
+        else:
+            where = listener.endpoint
+        advertised = self.config.advertised_listeners.get(listener.name)
+        told = f"{advertised[0]}:{advertised[1]}" if advertised else "the address they came to"
+        if advertised is None and hasattr(address, "port") and address.host not in ("0.0.0.0", "::"):
+            told = where
+        return f"listener {listener.name} {where}, clients are told {told}"
+
+    async def _start(self) -> None:
+        try:
+            storage = self._storage = self._open()
+            await self._begin(storage)
+            await self._listen()
+        except (KafkaError, OSError) as error:
+            await self._abandon()
+            raise StartError(error.message if isinstance(error, KafkaError) else str(error)) from error
+        except BaseException:
+            await self._abandon()
+            raise
+        self.started.callback(None)
+
+    def _open(self) -> _Storage:
+        config = self.config
+        if config.kgw_engine == "memory":
+            cluster_id = config.kgw_cluster_id or base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            memory = MemoryLogEngine(
+                self._reactor, config.producer_id_expiration_ms, config.log_retention_check_interval_ms / 1000
+            )
+            return _Storage(cluster_id, memory, MemoryStateStore())
+        directory = DataDirectory.open(config.data_directory, config.node_id, config.kgw_cluster_id or None)
+        bridge = ThreadBridge(self._reactor)
+        logs = LocalLogEngine(
+            directory,
+            self._reactor,
+            bridge,
+            tail_bytes=config.kgw_tail_bytes,
+            retention_check_ms=config.log_retention_check_interval_ms,
+            producer_id_expiration_ms=config.producer_id_expiration_ms,
+        )
+        facts = SqliteStateStore(f"{directory.path}/state.sqlite", self._reactor)
+        bridge.start()
+        return _Storage(directory.cluster_id, logs, facts, directory, bridge)
+
+    async def _begin(self, storage: _Storage) -> None:
+        config = self.config
+        await storage.facts.open()
+        topics = TopicCatalog(storage.facts, storage.logs, config, config.node_id)
+        await topics.start()
+        self.services = Services(
+            config=config,
+            clock=self._reactor,
+            cluster=Cluster(storage.cluster_id, config.node_id, config.broker_rack, config.advertised_listeners),
+            topics=topics,
+            logs=storage.logs,
+            producer_ids=ProducerIds(storage.facts),
+            fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
+            apis=ALL,
+        )
+
+    async def _listen(self) -> None:
+        dispatcher = Dispatcher(BY_KEY, self.services, Logger("kgw.net"))
+        for listener in self.config.listeners:
+            factory = KafkaFactory(dispatcher, self._connections, listener.name)
+            try:
+                endpoint = serverFromString(self._reactor, listener.endpoint)
+                self._ports[listener.name] = await endpoint.listen(factory)
+            except CannotListenError as error:
+                raise StartError(
+                    f"listener {listener.name} cannot listen on {listener.endpoint}: {error.socketError}; stop what"
+                    " uses that port or choose another with --listen"
+                ) from error
+            except (OSError, ValueError, TypeError) as error:
+                raise StartError(f"listener {listener.name} cannot use {listener.endpoint}: {error}") from error
+
+    async def _stop(self) -> None:
+        if self._starting is not None and not self.started.called:
+            self._starting.cancel()
+        log.info("stopping: no more clients, answering what is in flight")
+        await self._close_ports()
+        await self._connections.stop()
+        await self._abandon()
+
+    async def _close_ports(self) -> None:
+        for port in self._ports.values():
+            await maybeDeferred(port.stopListening)
+        self._ports.clear()
+
+    async def _abandon(self) -> None:
+        """Let go of whatever was opened."""
+        await self._close_ports()
+        storage, self._storage = self._storage, None
+        if storage is None:
+            return
+        try:
+            await storage.logs.stop()
+            await storage.facts.close()
+        finally:
+            storage.release()
+
+

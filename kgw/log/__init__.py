@@ -1,0 +1,1 @@
+"""What a topic and a partition mean, whichever engine holds the records."""

@@ -1,0 +1,291 @@
+"""Which topics exist: the catalog, the only writer of topic facts."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kgw.errors import ErrorCode, KafkaError
+from kgw.interfaces import ILogEngine, IStateStore
+from kgw.log.topic_rules import MAX_PARTITIONS, TopicRules, check_name
+from kgw.model import NewTopic, Topic
+
+if TYPE_CHECKING:
+    from kgw.config import Config
+
+T = TypeVar("T")
+
+_PREFIX = "topics/"
+
+#: The largest fact that a state store takes, in bytes.
+_MAX_FACT_BYTES = 1 << 20
+
+
+def _metric_name(name: str) -> str:
+    """Names that are equal in this form would be one name in Kafka's metrics, so only one of them may exist."""
+    return name.replace(".", "_")
+
+
+def _new_id() -> bytes:
+    """A random topic id; none that starts with "-" in base64url, which command lines take for an option."""
+    while True:
+        made = uuid4().bytes
+        if not base64.urlsafe_b64encode(made).startswith(b"-"):
+            return made
+
+
+def _encode(topic: Topic) -> bytes:
+    fact = {
+        "id": base64.urlsafe_b64encode(topic.id).decode().rstrip("="),
+        "partitions": topic.partitions,
+        "configs": dict(topic.configs),
+    }
+    encoded = json.dumps(fact, sort_keys=True).encode()
+    if len(encoded) > _MAX_FACT_BYTES:
+        raise KafkaError(ErrorCode.INVALID_CONFIG, f"The configs of topic '{topic.name}' are too large.")
+    return encoded
+
+
+class TopicCatalog:
+    """
+    The topics of this node, in memory and in the state store.
+
+    Look-ups are synchronous. Changes run one after the other; each is durable when its Deferred fires. A topic is
+    seen only while all its logs exist: its fact is stored, then its logs are made, then it is shown; when it is
+    deleted the fact goes first. What a crash leaves in between is put right by L{start}.
+
+    Cancelling a Deferred of this class gives up waiting; the change itself goes on.
+    """
+
+    log = Logger()
+
+    def __init__(self, store: IStateStore, engine: ILogEngine, config: Config, node_id: int) -> None:
+        """
+        @param node_id: this node, the only one that can hold replicas.
+        """
+        self._store = store
+        self._engine = engine
+        self._config = config
+        self._rules = TopicRules(config, node_id)
+        self._node_id = node_id
+        self._topics: dict[str, Topic] = {}
+        self._by_id: dict[bytes, Topic] = {}
+        self._metric_names: dict[str, str] = {}
+        self._sorted: list[Topic] | None = []
+        self._lock = DeferredLock()
+        self._auto: dict[str, list[Deferred[Topic]]] = {}
+
+    def start(self) -> Deferred[None]:
+        """
+        Read the facts and have the engine open the logs of all topics.
+
+        @return: fires when every topic can be used; fails with C{KAFKA_STORAGE_ERROR}.
+        """
+        return self._change(self._start)
+
+    def get(self, name: str) -> Topic | None:
+        """The topic of this name, or C{None}."""
+        return self._topics.get(name)
+
+    def by_id(self, id: bytes) -> Topic | None:
+        """The topic with these 16 bytes as its id, or C{None}."""
+        return self._by_id.get(id)
+
+    def all(self) -> list[Topic]:
+        """All topics by name; the list is the caller's."""
+        if self._sorted is None:
+            self._sorted = [self._topics[name] for name in sorted(self._topics)]
+        return list(self._sorted)
+
+    def check_name(self, name: str) -> None:
+        """
+        Check that C{name} may be the name of a topic, be there one or not.
+
+        @raise KafkaError: C{INVALID_TOPIC_EXCEPTION}.
+        """
+        check_name(name)
+
+    def create(self, new: NewTopic, validate_only: bool = False) -> Deferred[Topic]:
+        """
+        Create a topic, or with C{validate_only} say what would be created.
+
+        @return: fails with C{INVALID_TOPIC_EXCEPTION}, C{TOPIC_ALREADY_EXISTS}, C{INVALID_CONFIG},
+            C{INVALID_PARTITIONS}, C{INVALID_REPLICATION_FACTOR}, C{INVALID_REPLICA_ASSIGNMENT},
+            C{INVALID_REQUEST} or C{KAFKA_STORAGE_ERROR}.
+        """
+        return self._change(self._create, new, validate_only)
+
+    def auto_create(self, name: str) -> Deferred[Topic]:
+        """
+        The topic of this name, created with the server's defaults where there is none.
+
+        Any number of callers that ask for one name at a time share one creation.
+
+        @return: fails as L{create} does, but never with C{TOPIC_ALREADY_EXISTS}.
+        """
+        topic = self._topics.get(name)
+        if topic is not None:
+            return succeed(topic)
+        answer: Deferred[Topic] = Deferred()
+        waiting = self._auto.setdefault(name, [])
+        waiting.append(answer)
+        if len(waiting) == 1:
+            self._lock.run(self._auto_create, name).addBoth(self._auto_created, name)
+        return answer
+
+    def extend(
+        self,
+        name: str,
+        count: int,
+        assignments: Sequence[Sequence[int]] | None = None,
+        validate_only: bool = False,
+    ) -> Deferred[Topic]:
+        """
+        Give a topic more partitions.
+
+        @param count: how many it is to have.
+        @param assignments: the replicas of each partition to be added, or C{None} where the server chooses.
+        @return: fires with the topic as it is then; fails with C{UNKNOWN_TOPIC_OR_PARTITION},
+            C{INVALID_PARTITIONS}, C{INVALID_REPLICA_ASSIGNMENT} or C{KAFKA_STORAGE_ERROR}.
+        """
+        return self._change(self._extend, name, count, assignments, validate_only)
+
+    def delete(self, name: str, id: bytes | None = None) -> Deferred[Topic]:
+        """
+        Delete a topic and its records.
+
+        @param id: delete it only if this is its id.
+        @return: fires with the topic that was deleted; fails with C{UNKNOWN_TOPIC_OR_PARTITION},
+            C{UNKNOWN_TOPIC_ID} where another topic has the name by now, or C{KAFKA_STORAGE_ERROR}.
+        """
+        return self._change(self._delete, name, id)
+
+    def _change(self, work: Callable[..., Coroutine[Deferred[Any], Any, T]], *args: object) -> Deferred[T]:
+        # a Deferred of its own: a client that goes away must not break off a change half way
+        answer: Deferred[T] = Deferred()
+        self._lock.run(work, *args).addCallbacks(answer.callback, answer.errback)
+        return answer
+
+    async def _start(self) -> None:
+        topics = [self._decode(key, value) for key, value in await self._store.scan(_PREFIX)]
+        await self._engine.start([(topic, self._config.log_config(topic.configs)) for topic in topics])
+        for topic in topics:
+            self._show(topic)
+
+    def _decode(self, key: str, value: bytes) -> Topic:
+        try:
+            fact = json.loads(value)
+            id = base64.b64decode(fact["id"] + "==", altchars=b"-_", validate=True)
+            count = int(fact["partitions"])
+            configs = {str(name): str(text) for name, text in fact["configs"].items()}
+            if len(id) != 16 or not 0 < count <= MAX_PARTITIONS:
+                raise ValueError("the id or the number of partitions is out of bounds")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"the stored fact {key!r} is damaged: {error}") from error
+        return self._topic(key.removeprefix(_PREFIX), id, count, configs)
+
+    def _topic(self, name: str, id: bytes, count: int, configs: Mapping[str, str]) -> Topic:
+        return Topic(name, id, count, configs, (self._node_id,) * count)
+
+    def _show(self, topic: Topic) -> None:
+        self._topics[topic.name] = self._by_id[topic.id] = topic
+        self._metric_names[_metric_name(topic.name)] = topic.name
+        self._sorted = None
+
+    def _hide(self, topic: Topic) -> None:
+        del self._topics[topic.name], self._by_id[topic.id], self._metric_names[_metric_name(topic.name)]
+        self._sorted = None
+
+    async def _create(self, new: NewTopic, validate_only: bool) -> Topic:
+        topic = self._plan(new)
+        fact = _encode(topic)
+        if validate_only:
+            return topic
+        key = _PREFIX + topic.name
+        await self._store.commit({key: fact})
+        try:
+            await self._engine.create(topic, self._config.log_config(topic.configs))
+        except Exception:
+            await self._take_back({}, [key])
+            await self._free(topic)
+            raise
+        self._show(topic)
+        self.log.info("created topic {topic} with {count} partition(s)", topic=topic.name, count=topic.partitions)
+        return topic
+
+    async def _auto_create(self, name: str) -> Topic:
+        return self._topics.get(name) or await self._create(NewTopic(name), False)
+
+    def _auto_created(self, result: Topic | Failure, name: str) -> None:
+        for answer in self._auto.pop(name):
+            answer.callback(result)
+
+    async def _extend(
+        self, name: str, count: int, assignments: Sequence[Sequence[int]] | None, validate_only: bool
+    ) -> Topic:
+        topic = self._topics.get(name)
+        if topic is None:
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        self._rules.check_growth(topic, count, assignments)
+        longer = replace(topic, partitions=count, assignments=(self._node_id,) * count)
+        if validate_only:
+            return longer
+        key = _PREFIX + name
+        await self._store.commit({key: _encode(longer)})
+        try:
+            await self._engine.create(longer, self._config.log_config(longer.configs))
+        except Exception:
+            await self._take_back({key: _encode(topic)}, [])
+            raise
+        self._show(longer)
+        self.log.info("extended topic {topic} to {count} partition(s)", topic=name, count=count)
+        return longer
+
+    async def _delete(self, name: str, id: bytes | None) -> Topic:
+        topic = self._topics.get(name)
+        if topic is None:
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if id is None else ErrorCode.UNKNOWN_TOPIC_ID)
+        if id is not None and topic.id != id:
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
+        await self._store.commit({}, [_PREFIX + name])
+        self._hide(topic)
+        await self._free(topic)
+        self.log.info("deleted topic {topic}", topic=name)
+        return topic
+
+    async def _take_back(self, puts: Mapping[str, bytes], deletes: Sequence[str]) -> None:
+        """Undo a commit; where that fails too, the next start makes what the facts then say."""
+        try:
+            await self._store.commit(puts, deletes)
+        except KafkaError as error:
+            self.log.error("cannot take back a change of topics: {error}", error=error)
+
+    async def _free(self, topic: Topic) -> None:
+        """Remove the logs of a topic that has no fact any more; what stays is removed by the next start."""
+        try:
+            await self._engine.delete(topic)
+        except KafkaError as error:
+            self.log.error(
+                "the logs of topic {topic} stay until the next start: {error}", topic=topic.name, error=error
+            )
+
+    def _plan(self, new: NewTopic) -> Topic:
+        """The topic that C{new} asks for, checked; in the order in which Kafka's controller looks at things."""
+        check_name(new.name)
+        if new.name in self._topics:
+            raise KafkaError(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{new.name}' already exists.")
+        other = self._metric_names.get(_metric_name(new.name))
+        if other is not None:
+            raise KafkaError(
+                ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic '{new.name}' collides with existing topic: {other}"
+            )
+        configs = self._rules.configs(new.configs)
+        return self._topic(new.name, _new_id(), self._rules.partitions(new), configs)

@@ -1,0 +1,1 @@
+"""Connections: order, backpressure and cancellation, and the gate where every error becomes an answer."""

@@ -1,0 +1,101 @@
+"""Small makers of what tests need: batches, topics, and a reactor's thread to wait on."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kgw.model import Fetched, Topic
+from kgw.wire.records import RecordBatch, build_batch
+
+T = TypeVar("T")
+
+#: When the tests' clocks start, in seconds; timestamps in batches are near it.
+EPOCH_S = 1_700_000_000
+EPOCH_MS = EPOCH_S * 1000
+
+
+def raw_batch(*timestamps: int, value: bytes = b"value", **options: Any) -> bytes:
+    """
+    A batch as a producer sends it, with one record for each timestamp (ms).
+
+    @param options: of L{build_batch}.
+    """
+    records = [(b"key-%d" % n, b"%s-%d" % (value, n), [], timestamp) for n, timestamp in enumerate(timestamps)]
+    return build_batch(records, **options)
+
+
+def batch(*timestamps: int, value: bytes = b"value", **options: Any) -> RecordBatch:
+    """The same as L{raw_batch}, parsed; one record at L{EPOCH_MS} where no timestamp is given."""
+    return RecordBatch.parse(raw_batch(*(timestamps or (EPOCH_MS,)), value=value, **options))
+
+
+def idempotent_batch(sequence: int, count: int = 1, producer_id: int = 7, epoch: int = 0) -> RecordBatch:
+    """C{count} records of an idempotent producer, from C{sequence} on."""
+    return batch(*[EPOCH_MS] * count, producer_id=producer_id, producer_epoch=epoch, base_sequence=sequence)
+
+
+def topic(name: str = "orders", partitions: int = 1, number: int = 1) -> Topic:
+    """
+    A topic.
+
+    @param number: makes its id; another number is another topic.
+    """
+    return Topic(name, number.to_bytes(16, "big"), partitions, assignments=(0,) * partitions)
+
+
+def batches_in(fetched: Fetched) -> list[bytes]:
+    """The bytes of each batch that a read found, however many buffers they came in."""
+    data = b"".join(fetched.records)
+    found = []
+    offset = 0
+    while offset < len(data):
+        size = RecordBatch.parse(data, offset).size
+        found.append(data[offset : offset + size])
+        offset += size
+    return found
+
+
+def offsets_in(fetched: Fetched) -> list[int]:
+    """The offsets of all records that a read found."""
+    headers = [RecordBatch.parse(data) for data in batches_in(fetched)]
+    return [offset for header in headers for offset in range(header.base_offset, header.next_offset)]
+
+
+@implementer(IReactorFromThreads)
+class ThreadQueue:
+    """Stands for a reactor where one thread calls another's: what threads hand in runs in L{wait}, on the test's own."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+
+    def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
+        """Have it run by L{wait}."""
+        self._calls.put(lambda: callable(*args, **kwargs))
+
+    def wait(self, deferred: Deferred[T], timeout_s: float = 10.0) -> T:
+        """
+        Run what the threads hand in until C{deferred} has fired.
+
+        @return: its result; an error is raised.
+        @raise queue.Empty: nothing came for too long.
+        """
+        results: list[Any] = []
+        deferred.addBoth(results.append)
+        while not results:
+            self._calls.get(timeout=timeout_s)()
+        result = results[0]
+        if isinstance(result, Failure):
+            result.raiseException()
+        return result  # type: ignore[no-any-return]
+
+
+def concatenated(pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
+    """The bytes of several buffers in a row."""
+    return b"".join(pieces)

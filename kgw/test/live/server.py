@@ -1,0 +1,154 @@
+"""A real kgw process for tests with real clients: start, kill, start again, and always gone at the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import kgw
+
+READY = "kgw started"
+#: Seconds a start or an orderly stop may take before the test fails.
+PATIENCE = 20.0
+
+_LISTENER = re.compile(r"listener \S+ 127\.0\.0\.1:(\d+),")
+
+
+class GatewayProcess:
+    """
+    A C{kgw} process on a data directory of its own.
+
+    @ivar port: the TCP port it is bound to; the same after a restart.
+    @ivar data: its data directory.
+    """
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        """
+        @param directory: a folder of the test's own.
+        @param options: further command line options.
+        """
+        self.data = directory / "data"
+        self.port = 0
+        self._options = options
+        self._log = directory / "stderr"
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """What clients are told."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process's id; only while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """
+        Start the process and wait until it accepts clients.
+
+        @raise AssertionError: it ended, or took too long; says what it wrote to stderr.
+        """
+        command = [sys.executable, "-m", "kgw.cli", "--data", str(self.data)]
+        command += ["--listen", f"tcp:{self.port}:interface=127.0.0.1", *self._options]
+        # the kgw that runs these tests, installed or not
+        environment = dict(os.environ, PYTHONPATH=str(Path(kgw.__file__).parent.parent))
+        with self._log.open("ab") as stderr:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+            )
+        assert self._process.stdout is not None
+        lines = self._until_ready(self._process, self._process.stdout)
+        found = [match for line in lines if (match := _LISTENER.match(line))]
+        if not lines or lines[-1] != READY or not found:
+            self.kill()
+            raise AssertionError(f"kgw did not start: {lines}\n{self.stderr()}")
+        self.port = int(found[0][1])
+
+    def _until_ready(self, process: subprocess.Popen[str], stdout: IO[str]) -> list[str]:
+        alarm = threading.Timer(PATIENCE, process.kill)
+        alarm.start()
+        lines = []
+        try:
+            for line in stdout:
+                lines.append(line.rstrip("\n"))
+                if lines[-1] == READY:
+                    break
+        finally:
+            alarm.cancel()
+        return lines
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL), and wait."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> int:
+        """
+        Ask it to stop (SIGTERM), and wait.
+
+        @return: its exit status.
+        @raise subprocess.TimeoutExpired: it does not stop.
+        """
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        process = self._process
+        if process is None:
+            return 0
+        process.send_signal(number)
+        try:
+            status = process.wait(PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+            self._process = None
+        return status
+
+    def stderr(self) -> str:
+        """The end of what all its processes have logged."""
+        return self._log.read_text(encoding="utf-8", errors="replace")[-8000:]
+
+
+class LiveTestCase(SynchronousTestCase):
+    """A test with kgw processes, whose log is shown when it fails. Blocking: the server is another process."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        self._servers: list[GatewayProcess] = []
+
+    def serve(self, *options: str) -> GatewayProcess:
+        """A started kgw that ends with the test."""
+        folder = tempfile.TemporaryDirectory(prefix="kgw-live-")
+        self.addCleanup(folder.cleanup)
+        server = GatewayProcess(Path(folder.name), *options)
+        self._servers.append(server)
+        self.addCleanup(server.kill)
+        self.addCleanup(self._show_log, server)
+        server.start()
+        return server
+
+    def run(self, result: Any) -> Any:
+        """Run the test, remembering how many had failed before it."""
+        self._result = result
+        self._failed_before = self._count(result)
+        return super().run(result)
+
+    def _count(self, result: Any) -> int:
+        return len(getattr(result, "failures", ())) + len(getattr(result, "errors", ()))
+
+    def _show_log(self, server: GatewayProcess) -> None:
+        if self._count(self._result) > self._failed_before:
+            print(f"\n--- stderr of kgw in {self.id()}\n{server.stderr()}", file=sys.stderr)

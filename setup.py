@@ -1,0 +1,60 @@
+"""Packaging: C{pip install .} puts kgw, its command and its twistd plugin in place."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """The version as kgw/__init__.py has it, without importing kgw."""
+    match = re.search(r'^__version__ = "([^"]+)"$', (HERE / "kgw" / "__init__.py").read_text("utf-8"), re.MULTILINE)
+    assert match is not None, "kgw/__init__.py has no __version__"
+    return match.group(1)
+
+
+setup(
+    name="kgw",
+    version=version(),
+    description="A Kafka wire-protocol broker on Twisted, with an embedded durable log.",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    # twisted.plugins is no package of ours: twistd looks for one file in it. docs/ goes along as kgw/docs, so that the
+    # installed tests can hold its pages against the code.
+    packages=[*find_packages(include=["kgw", "kgw.*"]), "kgw.docs", "twisted.plugins"],
+    package_dir={"kgw.docs": "docs"},
+    package_data={
+        "kgw": ["py.typed"],
+        "kgw.config": ["kafka.json"],
+        "kgw.docs": ["*.md"],
+        "kgw.test": ["golden/*"],
+    },
+    entry_points={"console_scripts": ["kgw = kgw.cli:main"]},
+    install_requires=[
+        "twisted[tls]>=24.10",
+        "zope.interface>=6.0",
+        "service-identity>=21.1",
+        "crcmod-plus>=2.1",
+        "google-crc32c>=1.5",
+        "cramjam>=2.9",
+    ],
+    extras_require={
+        "test": [
+            "hypothesis>=6.100",
+            "confluent-kafka>=2.6",
+            "kafka-python>=2.2",
+            "aiokafka>=0.12",
+            # what kafka-python and aiokafka read compressed batches with
+            "lz4>=4.3",
+            "python-snappy>=0.7",
+            "zstandard>=0.22",
+        ],
+        "dev": ["mypy>=1.13", "mypy-zope>=1.0.9", "ruff>=0.9", "pydoctor>=24.11", "tox>=4.23", "types-setuptools"],
+    },
+    zip_safe=False,
+)
