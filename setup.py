@@ -32,27 +32,32 @@ setup(
         "kgw": ["py.typed"],
         "kgw.config": ["kafka.json"],
         "kgw.docs": ["*.md"],
-        "kgw.test": ["golden/*"],
+        "kgw.test": ["golden/**/*.json", "golden/*.md"],
     },
-    entry_points={"console_scripts": ["kgw = kgw.cli:main"]},
+    entry_points={
+        "console_scripts": ["kgw = kgw.cli:main"],
+        "pytest11": ["kgw = kgw.testing.pytest_plugin"],
+    },
     install_requires=[
         "twisted[tls]>=24.10",
         "zope.interface>=6.0",
         "service-identity>=21.1",
         "crcmod-plus>=2.1",
         "google-crc32c>=1.5",
-        "cramjam>=2.9",
+        "cramjam>=2.14",
     ],
     extras_require={
         "test": [
             "hypothesis>=6.100",
-            "confluent-kafka>=2.6",
-            "kafka-python>=2.2",
-            "aiokafka>=0.12",
+            "confluent-kafka>=2.16",
+            "kafka-python>=3.0",
+            "aiokafka>=0.14",
             # what kafka-python and aiokafka read compressed batches with
             "lz4>=4.3",
             "python-snappy>=0.7",
             "zstandard>=0.22",
+            # the fixture of kgw.testing
+            "pytest>=8",
         ],
         "dev": ["mypy>=1.13", "mypy-zope>=1.0.9", "ruff>=0.9", "pydoctor>=24.11", "tox>=4.23", "types-setuptools"],
     },

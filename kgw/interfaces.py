@@ -29,7 +29,7 @@ class IPartitionLog(Interface):
     config = Attribute("The L{LogConfig} in force; the engine replaces it when the topic's configs change.")
     leader_epoch = Attribute("The current leader epoch, 0 or more.")
 
-    def append(batch: RecordBatch) -> Deferred[Appended]:  # type: ignore[misc]
+    def append(batch: RecordBatch) -> Deferred[Appended]:
         """
         Append one batch from a client, whole or not at all, in the order of the calls.
 
@@ -43,7 +43,7 @@ class IPartitionLog(Interface):
             C{UNKNOWN_PRODUCER_ID} or C{KAFKA_STORAGE_ERROR}.
         """
 
-    def read(offset: int, max_bytes: int, at_least_one: bool = True) -> Deferred[Fetched]:  # type: ignore[misc]
+    def read(offset: int, max_bytes: int, at_least_one: bool = True) -> Deferred[Fetched]:
         """
         Read whole batches from the one that holds C{offset}, at most C{max_bytes} of them.
 
@@ -52,21 +52,21 @@ class IPartitionLog(Interface):
             C{OFFSET_OUT_OF_RANGE} outside the bounds, C{CORRUPT_MESSAGE} in a damaged range.
         """
 
-    def bounds() -> Deferred[Bounds]:  # type: ignore[misc]
+    def bounds() -> Deferred[Bounds]:
         """The log's bounds now."""
 
-    def offset_for_time(timestamp: int) -> Deferred[TimestampOffset]:  # type: ignore[misc]
+    def offset_for_time(timestamp: int) -> Deferred[TimestampOffset]:
         """
         The first record at or behind C{timestamp} (ms since the epoch), L{NO_OFFSET} where there is none.
         """
 
-    def offset_of_max_timestamp() -> Deferred[TimestampOffset]:  # type: ignore[misc]
+    def offset_of_max_timestamp() -> Deferred[TimestampOffset]:
         """The record with the largest timestamp (KIP-734), L{NO_OFFSET} in an empty log."""
 
-    def end_of_epoch(leader_epoch: int) -> Deferred[EpochEnd]:  # type: ignore[misc]
+    def end_of_epoch(leader_epoch: int) -> Deferred[EpochEnd]:
         """Where an epoch ends (Kafka: OffsetForLeaderEpoch)."""
 
-    def trim(offset: int) -> Deferred[int]:  # type: ignore[misc]
+    def trim(offset: int) -> Deferred[int]:
         """
         Move the log start offset up to C{offset} (Kafka: DeleteRecords); -1 means the high watermark.
 
@@ -75,20 +75,20 @@ class IPartitionLog(Interface):
         @return: fires with the new log start offset; fails with C{OFFSET_OUT_OF_RANGE} above the high watermark.
         """
 
-    def watch(listener: Callable[[int], None]) -> None:  # type: ignore[misc]
+    def watch(listener: Callable[[int], None]) -> None:
         """
         Call C{listener} with the number of new bytes after each append that readers may see, and with -1 when the
         log is trimmed, goes away or comes back; on the reactor's thread, never from within C{watch}.
         """
 
-    def unwatch(listener: Callable[[int], None]) -> None:  # type: ignore[misc]
+    def unwatch(listener: Callable[[int], None]) -> None:
         """Stop calling C{listener}; nothing happens where it is not watching."""
 
 
 class ILogEngine(Interface):
     """The keeper of all partition logs. It stores records; which topics there are is told to it."""
 
-    def start(topics: Iterable[tuple[Topic, LogConfig]]) -> Deferred[None]:  # type: ignore[misc]
+    def start(topics: Iterable[tuple[Topic, LogConfig]]) -> Deferred[None]:
         """
         Open the logs of these topics, recovering what an unclean stop left.
 
@@ -97,34 +97,34 @@ class ILogEngine(Interface):
         @return: fires when all partitions can be read and written; fails with C{KAFKA_STORAGE_ERROR}.
         """
 
-    def stop() -> Deferred[None]:  # type: ignore[misc]
+    def stop() -> Deferred[None]:
         """Make everything durable, close it; appends afterwards fail with C{KAFKA_STORAGE_ERROR}."""
 
-    def create(topic: Topic, config: LogConfig) -> Deferred[None]:  # type: ignore[misc]
+    def create(topic: Topic, config: LogConfig) -> Deferred[None]:
         """
         Make the partition logs of C{topic} that are not there yet (a new topic, or one with more partitions).
 
         Durable when it fires; fails with C{KAFKA_STORAGE_ERROR}.
         """
 
-    def configure(topic: Topic, config: LogConfig) -> None:  # type: ignore[misc]
+    def configure(topic: Topic, config: LogConfig) -> None:
         """Obey other configs from now on."""
 
-    def delete(topic: Topic) -> Deferred[None]:  # type: ignore[misc]
+    def delete(topic: Topic) -> Deferred[None]:
         """
         Remove the topic's logs: readers and writers fail at once, listeners are called, the disk is freed soon.
 
         Nothing happens for a topic the engine does not hold.
         """
 
-    def partition(name: str, index: int) -> IPartitionLog:  # type: ignore[misc]
+    def partition(name: str, index: int) -> IPartitionLog:
         """
         The log of one partition.
 
         @raise KafkaError: C{UNKNOWN_TOPIC_OR_PARTITION}.
         """
 
-    def describe() -> str:  # type: ignore[misc]
+    def describe() -> str:
         """The engine's kind and place in a few words, for people: C{"local, /var/lib/kgw"}."""
 
 
@@ -135,19 +135,19 @@ class IStateStore(Interface):
     Keys are text, sorted by code point; values are bytes of at most 1 MiB.
     """
 
-    def open() -> Deferred[None]:  # type: ignore[misc]
+    def open() -> Deferred[None]:
         """Make ready; fails with C{KAFKA_STORAGE_ERROR}."""
 
-    def close() -> Deferred[None]:  # type: ignore[misc]
+    def close() -> Deferred[None]:
         """Finish what was begun and let go of the files."""
 
-    def get(key: str) -> Deferred[bytes | None]:  # type: ignore[misc]
+    def get(key: str) -> Deferred[bytes | None]:
         """The value last committed, or C{None}."""
 
-    def scan(prefix: str) -> Deferred[list[tuple[str, bytes]]]:  # type: ignore[misc]
+    def scan(prefix: str) -> Deferred[list[tuple[str, bytes]]]:
         """All pairs whose key starts with C{prefix}, in the order of the keys."""
 
-    def commit(puts: Mapping[str, bytes], deletes: Collection[str] = ()) -> Deferred[None]:  # type: ignore[misc]
+    def commit(puts: Mapping[str, bytes], deletes: Collection[str] = ()) -> Deferred[None]:
         """
         Write all of these or none, after every commit called before it.
 

@@ -136,7 +136,8 @@ async def handle(request: Request, call: Call) -> Response | None:
             row.log_append_time_ms = appended.log_append_time_ms
             row.log_start_offset = appended.log_start_offset
     if request.acks == 0:
-        return _unanswered(topics)
+        _raise_first(topics)
+        return None
     return Response(topics)
 
 
@@ -153,7 +154,7 @@ def _fail(row: ResponsePartition, error: KafkaError) -> None:
     row.base_offset = -1
 
 
-def _unanswered(topics: list[ResponseTopic]) -> None:
+def _raise_first(topics: list[ResponseTopic]) -> None:
     """
     The end of a request with C{acks=0}.
 

@@ -12,12 +12,10 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from kgw.errors import WireError
-from kgw.net.connections import Connections, Limits
+from kgw.net.connections import Connections
 from kgw.net.dispatcher import Answer, Dispatcher, Hangup, describe
 from kgw.net.sender import Sender
 from kgw.wire.frame import FrameReader
-
-__all__ = ["KafkaFactory", "KafkaProtocol", "Limits"]
 
 #: What one read may bring, in bytes; the larger where that much of a frame is still missing.
 _READ = 64 * 1024
@@ -260,6 +258,10 @@ class KafkaProtocol(Protocol):
         if not self._sender.pending:
             self._sender.finish()
             transport: Any = self.transport
+            if not self._reading:
+                # TLS has to read to see that the peer agrees to the end
+                self._reading = True
+                transport.resumeProducing()
             transport.loseConnection()
 
     def _cancel_all(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kgw.model import Fetched, Topic
-from kgw.wire.records import RecordBatch, build_batch
+from kgw.wire.records import Header, RecordBatch, build_batch
 
 T = TypeVar("T")
 
@@ -27,7 +27,9 @@ def raw_batch(*timestamps: int, value: bytes = b"value", **options: Any) -> byte
 
     @param options: of L{build_batch}.
     """
-    records = [(b"key-%d" % n, b"%s-%d" % (value, n), [], timestamp) for n, timestamp in enumerate(timestamps)]
+    records: list[tuple[bytes | None, bytes | None, Sequence[Header], int]] = [
+        (b"key-%d" % n, b"%s-%d" % (value, n), [], timestamp) for n, timestamp in enumerate(timestamps)
+    ]
     return build_batch(records, **options)
 
 
@@ -70,9 +72,14 @@ def offsets_in(fetched: Fetched) -> list[int]:
 
 @implementer(IReactorFromThreads)
 class ThreadQueue:
-    """Stands for a reactor where one thread calls another's: what threads hand in runs in L{wait}, on the test's own."""
+    """
+    Stands for a reactor that threads hand calls to: they run in L{wait}, on the test's own thread.
+
+    @ivar delivered: how many calls it has run.
+    """
 
     def __init__(self) -> None:
+        self.delivered = 0
         self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
 
     def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
@@ -89,13 +96,10 @@ class ThreadQueue:
         results: list[Any] = []
         deferred.addBoth(results.append)
         while not results:
-            self._calls.get(timeout=timeout_s)()
+            call = self._calls.get(timeout=timeout_s)
+            self.delivered += 1
+            call()
         result = results[0]
         if isinstance(result, Failure):
             result.raiseException()
         return result  # type: ignore[no-any-return]
-
-
-def concatenated(pieces: Iterable[bytes | bytearray | memoryview]) -> bytes:
-    """The bytes of several buffers in a row."""
-    return b"".join(pieces)

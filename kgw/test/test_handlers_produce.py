@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from kgw.errors import ErrorCode, KafkaError
@@ -13,7 +15,7 @@ from kgw.wire.records import RecordBatch, build_batch
 NOW = int(START * 1000)
 
 
-def batch(*values: bytes | None, timestamp: int = NOW, key: bytes | None = b"k", **fields: int) -> bytes:
+def batch(*values: bytes | None, timestamp: int = NOW, key: bytes | None = b"k", **fields: Any) -> bytes:
     """A batch of these values, as a producer sends it."""
     return build_batch([(key, value, (("h", None),), timestamp) for value in values], **fields)
 

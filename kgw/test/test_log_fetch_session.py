@@ -32,7 +32,8 @@ class FetchSessionsTests(SynchronousTestCase):
         """The error one request gets."""
         with self.assertRaises(KafkaError) as caught:
             self.begin(session_id, epoch, A0, by_id=by_id)
-        return caught.exception.code
+        code: ErrorCode = caught.exception.code
+        return code
 
     def test_sessionless(self) -> None:
         """A client that sends epoch -1 keeps no session and nothing is remembered."""

@@ -334,6 +334,8 @@ class Ends(SynchronousTestCase):
         producer.resumeProducing()
         self.assertEqual(texts(transport), ["a"])
         self.assertTrue(transport.disconnecting)
+        # a TLS transport has to read the peer's consent before it can close
+        self.assertEqual(transport.producerState, "producing")
 
 
 class Addresses(SynchronousTestCase):

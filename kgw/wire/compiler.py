@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from types import CodeType, FunctionType
 from typing import Any, Generic, TypeVar
 
 from kgw.errors import WireError
@@ -107,10 +108,9 @@ class _Source:
 
     def function(self, cls: type, name: str) -> Callable[..., Any]:
         source = "\n".join(self.lines)
-        code = compile(source, f"<{cls.__module__}.{cls.__qualname__} v{self.version} {name}>", "exec")
-        exec(code, self.names)
-        made: Callable[..., Any] = self.names[name]
-        return made
+        module = compile(source, f"<{cls.__module__}.{cls.__qualname__} v{self.version} {name}>", "exec")
+        (code,) = (constant for constant in module.co_consts if isinstance(constant, CodeType))
+        return FunctionType(code, self.names, name)
 
 
 class _DecoderSource(_Source):

@@ -28,10 +28,11 @@ from kgw.engine.local.checkpoint import (
     replace_file,
 )
 from kgw.engine.local.directory import DataDirectory, decode_id, encode_id
-from kgw.engine.local.partition import LocalPartitionLog, Surroundings
+from kgw.engine.local.partition import LocalPartitionLog
 from kgw.engine.local.recovery import Recovered, Recovery
 from kgw.engine.local.rounds import Rounds
 from kgw.engine.local.segment import Handles
+from kgw.engine.local.surroundings import Surroundings
 from kgw.engine.local.tail import TailBudget
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import ILogEngine, IPartitionLog
@@ -129,6 +130,7 @@ class LocalLogEngine:
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"{where} cannot be used: {error.strerror}") from None
         self._logs.clear()
         self._ids.clear()
+        self._due.clear()
         for each in found:
             for note in each.found.notes:
                 self._log.warn("{name}: {note}", name=each.name, note=note)
@@ -258,15 +260,15 @@ class LocalLogEngine:
             return succeed(None)
         del self._ids[topic.name]
         names = [name for name in self._logs if name.topic == topic.name]
-        try:
-            for name in names:
-                log = self._logs.pop(name)
-                self._due.pop(log, None)
-                log.delete()
+        for name in names:
+            log = self._logs.pop(name)
+            self._due.pop(log, None)
+            log.delete()
+            try:
                 self._remove(self._set_aside(self._folder(name)))
-        except OSError as error:
-            # The next start removes what no topic owns.
-            self._log.error("{name}: its files stay: {reason}", name=topic.name, reason=error.strerror)
+            except OSError as error:
+                # The next start removes what no topic owns.
+                self._log.error("{name}: its files stay: {reason}", name=name, reason=error.strerror)
         if not self._running:
             return succeed(None)
         # A later topic of this name begins anew.
@@ -340,15 +342,16 @@ class LocalLogEngine:
     async def _checkpoint_each(self) -> None:
         """Flush the logs whose turn it is, one after the other, and write down how far all of them are flushed."""
         due, self._due = self._due, {}
-        try:
-            before = {name: log.recovery_point for name, log in self._logs.items()}
-            for log in due:
-                await log.checkpoint()
-            if self._running and before != {name: log.recovery_point for name, log in self._logs.items()}:
-                await self._points.join()
-        except KafkaError as error:
-            # Whoever waits for a flush is told by the partition; recovery has more to look at, that is all.
-            self._log.error("no checkpoint: {reason}", reason=error.message)
+        before = {name: log.recovery_point for name, log in self._logs.items()}
+        for log in due:
+            await log.checkpoint().addErrback(self._no_checkpoint)
+        if self._running and before != {name: log.recovery_point for name, log in self._logs.items()}:
+            await self._points.join().addErrback(self._no_checkpoint)
+
+    def _no_checkpoint(self, failure: Failure) -> None:
+        # Whoever waits for a flush is told by the partition; recovery has more to look at, that is all.
+        failure.trap(KafkaError)
+        self._log.error("checkpoint: {reason}", reason=failure.getErrorMessage())
 
     def _write_points(self) -> Deferred[None]:
         content = format_offsets({name: log.recovery_point for name, log in self._logs.items()})

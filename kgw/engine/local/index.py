@@ -53,7 +53,8 @@ class OffsetIndex:
         self.path = path
         self.offsets: array[int] = array("i")
         self.positions: array[int] = array("i")
-        self._saved = 0
+        #: Entries that the file holds; -1 where there is no file of ours.
+        self._saved = -1
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -74,10 +75,12 @@ class OffsetIndex:
         return self.positions[at] if at >= 0 else 0
 
     def cut(self, relative: int, position: int) -> None:
-        """Keep only entries of batches that end before one offset and begin before a position."""
+        """Keep only entries of batches that end before one offset and begin before a position, in the file too."""
         keep = min(bisect_left(self.offsets, relative), bisect_left(self.positions, position))
         del self.offsets[keep:], self.positions[keep:]
-        self._saved = min(self._saved, keep)
+        if keep < self._saved:
+            os.truncate(self.path, keep * 8)
+            self._saved = keep
 
     def load(self, size: int) -> bool:
         """
@@ -101,8 +104,16 @@ class OffsetIndex:
         self.offsets, self.positions, self._saved = offsets, positions, len(offsets)
         return True
 
+    @property
+    def saved(self) -> bool:
+        """Whether the file holds all entries."""
+        return self._saved == len(self.offsets)
+
     def save(self) -> None:
         """Write the entries that the file does not hold yet."""
+        if self.saved:
+            return
+        self._saved = max(0, self._saved)
         pairs = array("i", bytes(8 * (len(self.offsets) - self._saved)))
         pairs[0::2] = self.offsets[self._saved :]
         pairs[1::2] = self.positions[self._saved :]
@@ -128,7 +139,8 @@ class TimeIndex:
         self.path = path
         self.timestamps: array[int] = array("q")
         self.offsets: array[int] = array("i")
-        self._saved = 0
+        #: Entries that the file holds; -1 where there is no file of ours.
+        self._saved = -1
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -145,10 +157,12 @@ class TimeIndex:
         return self.offsets[at] if at >= 0 else 0
 
     def cut(self, relative: int) -> None:
-        """Keep only entries below one offset."""
+        """Keep only entries below one offset, in the file too."""
         keep = bisect_left(self.offsets, relative)
         del self.offsets[keep:], self.timestamps[keep:]
-        self._saved = min(self._saved, keep)
+        if keep < self._saved:
+            os.truncate(self.path, keep * 12)
+            self._saved = keep
 
     def load(self) -> bool:
         """
@@ -174,8 +188,16 @@ class TimeIndex:
         self.timestamps, self.offsets, self._saved = timestamps, offsets, len(offsets)
         return True
 
+    @property
+    def saved(self) -> bool:
+        """Whether the file holds all entries."""
+        return self._saved == len(self.offsets)
+
     def save(self) -> None:
         """Write the entries that the file does not hold yet."""
+        if self.saved:
+            return
+        self._saved = max(0, self._saved)
         offsets = self.offsets[self._saved :]
         halves = array("i")
         halves.frombytes(self.timestamps[self._saved :].tobytes())

@@ -6,55 +6,27 @@ import errno
 import os
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from random import Random
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kgw.engine.local.bridge import IBridge
-from kgw.engine.local.checkpoint import replace_file
 from kgw.engine.local.durability import Durability
-from kgw.engine.local.recovery import SNAPSHOT, Recovered
+from kgw.engine.local.files import LogFiles
+from kgw.engine.local.recovery import Recovered
 from kgw.engine.local.retention import expired, first_at, newest
-from kgw.engine.local.segment import DAMAGED, DELETED, INDEX, LOG, MAX_RELATIVE, TIME_INDEX, Handles, Segment, file_name
-from kgw.engine.local.tail import Tail, TailBudget
+from kgw.engine.local.segment import MAX_RELATIVE, write_rest
+from kgw.engine.local.surroundings import Surroundings
+from kgw.engine.local.tail import Tail
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import IPartitionLog
 from kgw.log.producer_state import BatchMetadata
-from kgw.model import Appended, Bounds, Buffer, EpochEnd, Fetched, LogConfig, TimestampOffset, TopicPartition
+from kgw.model import Appended, Bounds, EpochEnd, Fetched, LogConfig, TimestampOffset, TopicPartition
 from kgw.wire.records import LOG_APPEND_TIME, RecordBatch
 
 _NEVER = (1 << 63) - 1
-_KEPT_SNAPSHOTS = 2
-
-
-def _no_one(_: LocalPartitionLog) -> None:
-    """Nobody has asked."""
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """
-    What all partition logs of an engine share.
-
-    @ivar persist_starts: writes down all log start offsets; durable when it fires.
-    @ivar checkpoint_due: is told that a log was rolled, so that a checkpoint soon saves work.
-    @ivar unlink_later: removes files after a delay in ms.
-    @ivar random: for C{segment.jitter.ms}.
-    """
-
-    clock: IReactorTime
-    bridge: IBridge
-    budget: TailBudget
-    handles: Handles
-    persist_starts: Callable[[], Deferred[None]]
-    unlink_later: Callable[[list[str], int], None]
-    checkpoint_due: Callable[[LocalPartitionLog], None] = _no_one
-    random: Random = field(default_factory=Random)
 
 
 @implementer(IPartitionLog)
@@ -88,22 +60,20 @@ class LocalPartitionLog:
         self.recovery_point = min(recovery_point, found.end_offset)
         self._around = around
         self._clock = around.clock
-        self._segments = found.segments
-        self._bases = [segment.base_offset for segment in found.segments]
-        self._active = found.segments[-1]
+        self._files = LogFiles(folder, found, around.handles)
+        self._active = self._files.active
         self._end = found.end_offset
-        self._start = min(max(start_offset, self._bases[0]), self._end)
+        self._start = min(max(start_offset, self.first_file_offset), self._end)
         self._epochs = found.epochs
         self.leader_epoch = found.epochs[-1][0]
         self._producers = found.producers
-        self._snapshots = found.snapshots
         self._tail = Tail(around.budget)
         self._watchers: dict[Callable[[int], None], None] = {}
         self._bounds: Bounds | None = None
         self._gone: tuple[ErrorCode, str] | None = None
         #: Whether the last write failed; the next append finds out whether the disk is well again.
         self._offline = False
-        unsynced = [s for s, behind in zip(self._segments, self._bases[1:], strict=False) if behind > recovery_point]
+        unsynced = self._files.unsynced(self.recovery_point)
         self._durability = Durability(
             folder, around.bridge, lambda: (self._end, self._active), self.recovery_point, unsynced
         )
@@ -139,7 +109,7 @@ class LocalPartitionLog:
     @property
     def first_file_offset(self) -> int:
         """Where the files begin, at or below the log start offset."""
-        return self._bases[0]
+        return self._files.bases[0]
 
     # Appending
 
@@ -171,7 +141,7 @@ class LocalPartitionLog:
                 fd = segment.descriptor()
             written = os.pwritev(fd, (header, rest), position)
             if written != size:
-                _write_rest(fd, header + rest, written, position)
+                write_rest(fd, header + rest, written, position)
         except OSError as error:
             return fail(self._write_failed(error))
         segment.position = position + size
@@ -236,38 +206,12 @@ class LocalPartitionLog:
         """
         Seal the active segment and begin another.
 
-        @raise OSError: nothing has changed, except that a file may be there that the next attempt uses.
+        @raise OSError: nothing has changed.
         """
-        sealed, base = self._active, self._end
-        segment = Segment(self.folder, base, self._around.handles)
-        segment.descriptor()
-        segment.start_indexes()
-        try:
-            self._save_snapshot()
-            sealed.seal()
-        except OSError:
-            segment.release()
-            os.unlink(segment.stem + LOG)
-            raise
-        self._durability.sealed(sealed)
-        self._segments.append(segment)
-        self._bases.append(base)
-        self._active = segment
+        self._durability.sealed(self._files.roll(self._end, self._producers))
+        self._active = self._files.active
         self._limit_active()
         self._around.checkpoint_due(self)
-
-    def _save_snapshot(self) -> None:
-        """Write down the producers' state at the log's end, from which recovery goes on."""
-        if self._snapshots and self._snapshots[-1] == self._end:
-            return
-        replace_file(self._snapshot_path(self._end), self._producers.snapshot(), durable=False)
-        self._snapshots.append(self._end)
-        while len(self._snapshots) > _KEPT_SNAPSHOTS:
-            os.unlink(self._snapshot_path(self._snapshots[0]))
-            del self._snapshots[0]
-
-    def _snapshot_path(self, offset: int) -> str:
-        return os.path.join(self.folder, file_name(offset) + SNAPSHOT)
 
     # Durability
 
@@ -292,11 +236,13 @@ class LocalPartitionLog:
         @return: fails with C{KAFKA_STORAGE_ERROR}.
         """
         end = self._end
-        if self._gone is not None or (end == self.recovery_point and self._snapshots and self._snapshots[-1] == end):
+        if self._gone is not None:
             return succeed(None)
         try:
+            if end == self.recovery_point and self._files.has_snapshot(end) and self._active.indexed:
+                return succeed(None)
             self._active.save_indexes()
-            self._save_snapshot()
+            self._files.save_snapshot(end, self._producers)
         except OSError as error:
             return fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} cannot be written: {error.strerror}"))
 
@@ -315,7 +261,7 @@ class LocalPartitionLog:
         self._retire(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} is closed")
 
         def closed(result: Failure | None) -> Failure | None:
-            self._release()
+            self._files.release()
             return result
 
         return checkpoint.addBoth(closed)
@@ -323,7 +269,7 @@ class LocalPartitionLog:
     def delete(self) -> None:
         """Fail from now on with C{UNKNOWN_TOPIC_OR_PARTITION}; the caller removes the folder."""
         self._retire(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{self.name} was deleted")
-        self._release()
+        self._files.release()
 
     def _retire(self, code: ErrorCode, reason: str) -> None:
         self._gone = (code, reason)
@@ -332,10 +278,6 @@ class LocalPartitionLog:
             self._sync_timer = None
         self._tail.clear()
         self._notify(-1)
-
-    def _release(self) -> None:
-        for segment in self._segments:
-            segment.release()
 
     # Reading
 
@@ -354,21 +296,12 @@ class LocalPartitionLog:
             records, size = self._tail.read(offset, max_bytes, at_least_one)
             return succeed(Fetched(records, size, bounds))
         try:
-            buffer, size = self._read_segment(offset, max_bytes, at_least_one)
+            records, size = self._files.read(offset, max_bytes, at_least_one)
         except KafkaError as error:
             return fail(error)
         except OSError as error:
             return fail(self._read_failed(error))
-        return succeed(Fetched([buffer] if size else [], size, bounds))
-
-    def _read_segment(self, offset: int, max_bytes: int, at_least_one: bool) -> tuple[Buffer, int]:
-        found: tuple[Buffer, int] = (b"", 0)
-        for segment in self._segments[bisect_right(self._bases, offset) - 1 :]:
-            found = segment.read(offset, max_bytes, at_least_one)
-            # Nothing is found at the end of a segment whose last offsets were compacted away.
-            if found[1] or not at_least_one:
-                break
-        return found
+        return succeed(Fetched(records, size, bounds))
 
     def _read_failed(self, error: OSError) -> KafkaError:
         if error.errno != errno.ENOENT:
@@ -394,11 +327,11 @@ class LocalPartitionLog:
 
     def offset_for_time(self, timestamp: int) -> Deferred[TimestampOffset]:
         """See L{IPartitionLog.offset_for_time}."""
-        return self._look(lambda: first_at(self._segments, timestamp, self._start))
+        return self._look(lambda: first_at(self._files.segments, timestamp, self._start))
 
     def offset_of_max_timestamp(self) -> Deferred[TimestampOffset]:
         """See L{IPartitionLog.offset_of_max_timestamp}."""
-        return self._look(lambda: newest(self._segments, self._start))
+        return self._look(lambda: newest(self._files.segments, self._start))
 
     def _look(self, search: Callable[[], TimestampOffset]) -> Deferred[TimestampOffset]:
         if self._gone is not None:
@@ -452,12 +385,12 @@ class LocalPartitionLog:
         if self._gone is not None:
             return
         self._producers.expire(now_ms)
-        count = expired(self._segments, self._config, now_ms)
+        count = expired(self._files.segments, self._config, now_ms)
         if not count:
             return
-        if count == len(self._segments):
+        if count == len(self._files.segments):
             self._roll()
-        start = self._bases[count]
+        start = self._files.bases[count]
         if start > self._start:
             self._start, self._bounds = start, None
         self._drop_below_start()
@@ -470,21 +403,14 @@ class LocalPartitionLog:
         try:
             if self._start == self._end and self._active.position:
                 self._roll()
-            count = bisect_right(self._bases, self._start) - 1
-            paths: list[str] = []
-            for segment in self._segments[:count]:
-                segment.release()
-                for path in (segment.stem + ending for ending in (LOG, INDEX, TIME_INDEX, DAMAGED)):
-                    if os.path.exists(path):
-                        os.rename(path, path + DELETED)
-                        paths.append(path + DELETED)
+            gone = self._files.below(self._start)
+            paths = self._files.discard(self._start)
         except OSError as error:
             self._log.error("{name}: old segments stay: {reason}", name=self.name, reason=error.strerror)
             return
-        if not count:
+        if not gone:
             return
-        self._durability.forget(self._segments[:count])
-        del self._segments[:count], self._bases[:count]
+        self._durability.forget(gone)
         self._around.unlink_later(paths, self._config.file_delete_delay_ms)
 
     # Watching
@@ -502,12 +428,3 @@ class LocalPartitionLog:
             if listener in self._watchers:  # another one may have made it stop
                 with self._log.failuresHandled("a listener of {name} failed", name=self.name):
                     listener(size)
-
-
-def _write_rest(fd: int, data: bytes, written: int, position: int) -> None:
-    """Go on after a short write, until all is written or the disk says why not."""
-    while written < len(data):
-        more = os.pwrite(fd, memoryview(data)[written:], position + written)
-        if not more:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        written += more

@@ -71,7 +71,7 @@ class Recovery:
         for at, segment in enumerate(segments):
             following = segments[at + 1].base_offset if at + 1 < len(segments) else None
             end = self._open_segment(segment, following, recovery_point, index_interval, names, notes)
-        epochs = self._epochs(folder, segments, end)
+        epochs = self._epochs(folder, segments, end, self.clean and not notes)
         producers = ProducerStates(self.producer_expiration_ms)
         snapshots = _restore(folder, names, segments, end, producers, notes)
         return Recovered(segments, end, epochs, producers, snapshots, notes)
@@ -110,7 +110,7 @@ class Recovery:
         segment.seal()
         return following
 
-    def _epochs(self, folder: str, segments: list[Segment], end: int) -> list[tuple[int, int]]:
+    def _epochs(self, folder: str, segments: list[Segment], end: int, clean: bool) -> list[tuple[int, int]]:
         """The leader epochs; an unclean stop begins another, because what clients saw may have been cut."""
         path = os.path.join(folder, LEADER_EPOCHS)
         found = read_pairs(path)
@@ -118,7 +118,7 @@ class Recovery:
         if not epochs:
             last = [header.leader_epoch for _, header in segments[-1].headers(max(end - 1, 0))]
             epochs = [(max([0, *last]), segments[0].base_offset)]
-        if not self.clean:
+        if not clean:
             epoch = epochs[-1][0] + 1
             epochs = [pair for pair in epochs if pair[1] < end]
             epochs.append((epoch, end))

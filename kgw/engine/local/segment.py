@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -29,6 +30,15 @@ MAX_RELATIVE = (1 << 31) - 1
 def file_name(offset: int) -> str:
     """The 20 digits that name a segment's files, or a snapshot's."""
     return f"{offset:020d}"
+
+
+def write_rest(fd: int, data: bytes, written: int, position: int) -> None:
+    """Go on after a short write, until all is written or the disk says why not."""
+    while written < len(data):
+        more = os.pwrite(fd, memoryview(data)[written:], position + written)
+        if not more:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        written += more
 
 
 class Hole(NamedTuple):
@@ -202,6 +212,11 @@ class Segment:
             self.unindexed = 0
         self.unindexed += size
 
+    @property
+    def indexed(self) -> bool:
+        """Whether the index files hold what the indexes do."""
+        return self.offsets().saved and self.times().saved
+
     def save_indexes(self) -> None:
         """Bring the index files up to date; the time index then ends with the largest timestamp."""
         if self.position and self.max_timestamp >= 0:
@@ -227,11 +242,11 @@ class Segment:
 
     # Reading
 
-    def read(self, offset: int, max_bytes: int, at_least_one: bool) -> tuple[Buffer, int]:
+    def read(self, offset: int, max_bytes: int, at_least_one: bool) -> tuple[Buffer, int, bool]:
         """
         Whole batches from the one that holds C{offset}, or from the first one behind it.
 
-        @return: the bytes and their number.
+        @return: the bytes, their number, and whether they are the last in the segment.
         @raise KafkaError: C{CORRUPT_MESSAGE} where there is no telling where the batch begins or ends.
         """
         fd, index = self.descriptor(), self.offsets()
@@ -244,7 +259,7 @@ class Segment:
         while True:
             if start + _FRAME_SIZE > have:
                 if at + start >= end:
-                    return b"", 0
+                    return b"", 0, end == self.position
                 at, start = at + start, 0
                 data = os.pread(fd, min(max_bytes + _SLACK, end - at), at)
                 have = len(data)
@@ -258,12 +273,12 @@ class Segment:
                 break
             start += size
         if size > max_bytes and not at_least_one:
-            return b"", 0
+            return b"", 0, False
         if size > max_bytes or start + size > have:
             whole = os.pread(fd, size, at + start)
             if len(whole) < size:
                 raise self._corrupt(at + start)
-            return whole, size
+            return whole, size, at + start + size == self.position
         limit = min(start + max_bytes, have)
         stop = max(start, index.before_position(at + limit) - at)
         while stop + _FRAME_SIZE <= limit:
@@ -271,9 +286,10 @@ class Segment:
             if size < HEADER_SIZE or stop + size > limit:
                 break
             stop += size
+        at_end = at + stop == self.position
         if start == 0 and stop == have:
-            return data, have
-        return memoryview(data)[start:stop], stop - start
+            return data, have, at_end
+        return memoryview(data)[start:stop], stop - start, at_end
 
     def headers(self, offset: int) -> Iterator[tuple[int, BatchHeader]]:
         """

@@ -69,7 +69,7 @@ def confluent_consume(bootstrap: str, topic: str, count: int, partition: int = 0
     try:
         consumer.assign([confluent_kafka.TopicPartition(topic, partition, confluent_kafka.OFFSET_BEGINNING)])
         while len(found) < count:
-            messages = consumer.consume(count - len(found), PATIENCE)
+            messages: list[Any] = consumer.consume(count - len(found), PATIENCE)
             assert messages, f"only {len(found)} of {count} records came"
             for message in messages:
                 assert message.error() is None, message.error()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +21,15 @@ import kgw
 READY = "kgw started"
 #: Seconds a start or an orderly stop may take before the test fails.
 PATIENCE = 20.0
+
+#: Runs C{python -m kgw.cli}; Linux kills it (PR_SET_PDEATHSIG, SIGKILL) when the tests are killed, which then
+#: cannot clean up.
+_LAUNCH = """
+import ctypes, runpy, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+runpy.run_module("kgw.cli", run_name="__main__", alter_sys=True)
+"""
 
 _LISTENER = re.compile(r"listener \S+ 127\.0\.0\.1:(\d+),")
 
@@ -59,13 +70,18 @@ class GatewayProcess:
 
         @raise AssertionError: it ended, or took too long; says what it wrote to stderr.
         """
-        command = [sys.executable, "-m", "kgw.cli", "--data", str(self.data)]
+        command = [sys.executable, "-c", _LAUNCH, "--data", str(self.data)]
         command += ["--listen", f"tcp:{self.port}:interface=127.0.0.1", *self._options]
         # the kgw that runs these tests, installed or not
         environment = dict(os.environ, PYTHONPATH=str(Path(kgw.__file__).parent.parent))
         with self._log.open("ab") as stderr:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env=environment,
             )
         assert self._process.stdout is not None
         lines = self._until_ready(self._process, self._process.stdout)
@@ -121,34 +137,43 @@ class GatewayProcess:
         return self._log.read_text(encoding="utf-8", errors="replace")[-8000:]
 
 
-class LiveTestCase(SynchronousTestCase):
-    """A test with kgw processes, whose log is shown when it fails. Blocking: the server is another process."""
+def _with_logs(test: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The test, which shows what its servers have logged when it fails."""
 
-    timeout = 120
+    @functools.wraps(test)
+    def run(case: LiveTestCase) -> None:
+        try:
+            test(case)
+        except BaseException:
+            for server in case.servers:
+                print(f"\n--- stderr of kgw in {case.id()}\n{server.stderr()}", file=sys.stderr)
+            raise
+
+    return run
+
+
+class LiveTestCase(SynchronousTestCase):
+    """
+    A test with kgw processes, whose log is shown when it fails. Blocking: the server is another process.
+
+    @ivar servers: the processes this test has started.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, member in list(vars(cls).items()):
+            if name.startswith("test_"):
+                setattr(cls, name, _with_logs(member))
 
     def setUp(self) -> None:
-        self._servers: list[GatewayProcess] = []
+        self.servers: list[GatewayProcess] = []
 
     def serve(self, *options: str) -> GatewayProcess:
         """A started kgw that ends with the test."""
         folder = tempfile.TemporaryDirectory(prefix="kgw-live-")
         self.addCleanup(folder.cleanup)
         server = GatewayProcess(Path(folder.name), *options)
-        self._servers.append(server)
+        self.servers.append(server)
         self.addCleanup(server.kill)
-        self.addCleanup(self._show_log, server)
         server.start()
         return server
-
-    def run(self, result: Any) -> Any:
-        """Run the test, remembering how many had failed before it."""
-        self._result = result
-        self._failed_before = self._count(result)
-        return super().run(result)
-
-    def _count(self, result: Any) -> int:
-        return len(getattr(result, "failures", ())) + len(getattr(result, "errors", ()))
-
-    def _show_log(self, server: GatewayProcess) -> None:
-        if self._count(self._result) > self._failed_before:
-            print(f"\n--- stderr of kgw in {self.id()}\n{server.stderr()}", file=sys.stderr)

@@ -188,4 +188,6 @@ class KillTests(LiveTestCase):
         server = self.serve()
         producer = Producer(librdkafka(server.bootstrap, transactional_id="x"))
         raised = self.assertRaises(KafkaException, producer.init_transactions, 10)
-        self.assertTrue(raised.args[0].fatal() or not raised.args[0].retriable())
+        self.assertFalse(raised.args[0].retriable())
+        fatal = self.assertRaises(KafkaException, producer.poll, 5)
+        self.assertTrue(fatal.args[0].fatal())

@@ -1,0 +1,1 @@
+"""Loads for a kgw process, and what they measure."""
