@@ -218,5 +218,3 @@ class Gateway(Service):
             await storage.facts.close()
         finally:
             storage.release()
-
-

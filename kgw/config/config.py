@@ -287,7 +287,8 @@ class Config:
                 values[name] = largest
         if values["kgw.cluster.id"] and not _CLUSTER_ID.match(str(values["kgw.cluster.id"])):
             raise ConfigError(
-                f"{self._shown('kgw.cluster.id')}: allowed: 22 characters of base64url, as kafka-storage random-uuid makes"
+                f"{self._shown('kgw.cluster.id')}: allowed: 22 characters of base64url,"
+                " as kafka-storage random-uuid makes"
             )
 
     def _resolve_listeners(self) -> None:

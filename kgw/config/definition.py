@@ -15,7 +15,7 @@ Value = bool | int | float | str | tuple[str, ...] | None
 
 
 class ConfigError(StartError):
-    """The configuration is not understood; the message names the property, its value, where it stands and what is allowed."""
+    """The configuration is not understood; the message names property, value, where it stands and what is allowed."""
 
 
 class InvalidValue(ValueError):

@@ -1,4 +1,4 @@
-"""Where kgw listens and what each listener's clients are told: Kafka's C{NAME://host:port} and Twisted's endpoint strings."""
+"""Where kgw listens and what clients are told: Kafka's C{NAME://host:port} and Twisted's endpoint strings."""
 
 from __future__ import annotations
 

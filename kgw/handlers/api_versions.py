@@ -9,7 +9,6 @@ from kgw.handlers.contract import Api, Call
 from kgw.wire.message import array, field, message
 from kgw.wire.primitives import BOOL, INT16, INT32, INT64, STRING
 
-
 #: What a client may call itself (KIP-511).
 _SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 

@@ -8,7 +8,7 @@ from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
 from kgw.model import CLUSTER_OPERATIONS
 from kgw.wire.message import array, field, message
-from kgw.wire.primitives import BOOL, INT16, INT32, INT8, STRING
+from kgw.wire.primitives import BOOL, INT8, INT16, INT32, STRING
 
 
 @message

@@ -9,7 +9,6 @@ from kgw.wire.message import array, field, message
 from kgw.wire.primitives import BOOL, INT16, INT32, STRING, UUID
 
 
-
 @message
 class RequestTopic:
     name: str = field(STRING)

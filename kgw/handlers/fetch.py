@@ -13,7 +13,7 @@ from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
 from kgw.interfaces import IPartitionLog
 from kgw.wire.message import array, field, message
-from kgw.wire.primitives import INT16, INT32, INT64, INT8, RECORDS, STRING, UUID
+from kgw.wire.primitives import INT8, INT16, INT32, INT64, RECORDS, STRING, UUID
 
 if TYPE_CHECKING:
     from kgw.log.fetch_session import FetchPartition, FetchSession, PartitionKey, Partitions
@@ -108,7 +108,9 @@ class ResponsePartition:
     diverging_epoch: ResponseDivergingEpoch = field(ResponseDivergingEpoch, since=12, tag=0)
     current_leader: ResponseCurrentLeader = field(ResponseCurrentLeader, since=12, tag=1)
     snapshot_id: ResponseSnapshotId = field(ResponseSnapshotId, since=12, tag=2)
-    aborted_transactions: list[ResponseAbortedTransaction] | None = field(array(ResponseAbortedTransaction), since=4, nullable=4)
+    aborted_transactions: list[ResponseAbortedTransaction] | None = field(
+        array(ResponseAbortedTransaction), since=4, nullable=4
+    )
     preferred_read_replica: int = field(INT32, since=11, default=-1)
     records: Records | None = field(RECORDS, nullable=0)
 
@@ -180,9 +182,7 @@ def _session(request: Request, call: Call) -> FetchSession:
         for topic in request.forgotten_topics_data
         for partition in topic.partitions
     ]
-    return sessions.begin(
-        request.session_id, request.session_epoch, asked, forgotten, by_id, services.clock.seconds()
-    )
+    return sessions.begin(request.session_id, request.session_epoch, asked, forgotten, by_id, services.clock.seconds())
 
 
 @dataclass(slots=True)

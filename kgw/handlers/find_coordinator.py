@@ -7,7 +7,7 @@ from enum import IntEnum
 from kgw.errors import ErrorCode
 from kgw.handlers.contract import Api, Call
 from kgw.wire.message import array, field, message
-from kgw.wire.primitives import INT16, INT32, INT8, STRING
+from kgw.wire.primitives import INT8, INT16, INT32, STRING
 
 
 @message

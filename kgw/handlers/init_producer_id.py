@@ -9,7 +9,6 @@ from kgw.handlers.contract import Api, Call
 from kgw.wire.message import field, message
 from kgw.wire.primitives import INT16, INT32, INT64, STRING
 
-
 log = Logger("kgw.txn")
 
 

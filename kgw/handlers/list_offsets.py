@@ -10,7 +10,7 @@ from kgw.handlers.contract import Api, Call
 from kgw.interfaces import IPartitionLog
 from kgw.model import NO_OFFSET, TimestampOffset
 from kgw.wire.message import array, field, message
-from kgw.wire.primitives import INT16, INT32, INT64, INT8, STRING
+from kgw.wire.primitives import INT8, INT16, INT32, INT64, STRING
 
 
 @message

@@ -1,4 +1,4 @@
-"""The error gate: one frame in, one answer out, and whatever goes wrong in between becomes an error code or a hang-up."""
+"""The error gate: one frame in, one answer out; whatever goes wrong in between becomes an error code or a hang-up."""
 
 from __future__ import annotations
 

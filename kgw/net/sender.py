@@ -1,4 +1,4 @@
-"""Answers on their way out: collected, sent by one system call where the transport allows, never copied without need."""
+"""Answers on their way out: collected, sent by one system call where the transport allows, not copied without need."""
 
 from __future__ import annotations
 

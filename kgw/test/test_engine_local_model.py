@@ -99,6 +99,4 @@ class ModelTests(OnePartition, SynchronousTestCase):
                     refused = case.refusal(lambda: case.log.read(self.start - 1, 1))
                     case.assertEqual(refused, ErrorCode.OFFSET_OUT_OF_RANGE)
 
-        run_state_machine_as_test(
-            Machine, settings=settings(deadline=None, max_examples=40, stateful_step_count=40)
-        )
+        run_state_machine_as_test(Machine, settings=settings(deadline=None, max_examples=40, stateful_step_count=40))

@@ -17,9 +17,7 @@ class TailTests(SynchronousTestCase):
 
     @settings(deadline=None, max_examples=60)
     @given(_APPENDS, st.integers(0, 20_000), st.integers(0, 5000), st.booleans())
-    def test_reads(
-        self, appends: list[tuple[int, int, int]], limit: int, max_bytes: int, at_least_one: bool
-    ) -> None:
+    def test_reads(self, appends: list[tuple[int, int, int]], limit: int, max_bytes: int, at_least_one: bool) -> None:
         budget = TailBudget(limit)
         tails = [Tail(budget) for _ in range(3)]
         logs: list[list[tuple[int, int, bytes]]] = [[], [], []]

@@ -173,7 +173,9 @@ class FetchTests(SynchronousTestCase):
         self.assertNoResult(waiting)
         self.stage.append("t", 1)
         self.stage.clock.advance(0)
-        self.assertEqual([len(row.records or b"") for row in self.rows(self.successResultOf(waiting))], [size, 2 * size])
+        self.assertEqual(
+            [len(row.records or b"") for row in self.rows(self.successResultOf(waiting))], [size, 2 * size]
+        )
 
     def test_no_wait(self) -> None:
         """A client that does not wait is answered with what there is."""

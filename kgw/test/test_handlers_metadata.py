@@ -117,7 +117,9 @@ class DescribeClusterTests(SynchronousTestCase):
             request = describe_cluster.Request(endpoint_type=1)
             answer = stage.call(describe_cluster.API, version, request)
             self.assertEqual((answer.cluster_id, answer.controller_id), (stage.cluster.cluster_id, 1))
-            self.assertEqual([(b.broker_id, b.host, b.port, b.rack) for b in answer.brokers], [(1, "10.0.0.7", 9092, "r1")])
+            self.assertEqual(
+                [(b.broker_id, b.host, b.port, b.rack) for b in answer.brokers], [(1, "10.0.0.7", 9092, "r1")]
+            )
             self.assertEqual(answer.cluster_authorized_operations, OPERATIONS_OMITTED)
 
     def test_endpoint_types(self) -> None:

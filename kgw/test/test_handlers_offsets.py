@@ -25,9 +25,7 @@ class ListOffsetsTests(SynchronousTestCase):
 
     def find(self, timestamp: int, version: int = 11, partition: int = 0, epoch: int = -1) -> ResponsePartition:
         """The answer for one timestamp."""
-        request = Request(
-            replica_id=-1, topics=[RequestTopic("t", [RequestPartition(partition, epoch, timestamp)])]
-        )
+        request = Request(replica_id=-1, topics=[RequestTopic("t", [RequestPartition(partition, epoch, timestamp)])])
         row: ResponsePartition = self.stage.call(API, version, request).topics[0].partitions[0]
         return row
 
@@ -41,7 +39,12 @@ class ListOffsetsTests(SynchronousTestCase):
 
     def test_by_time(self) -> None:
         """The first record at or behind a time; none behind the last."""
-        for timestamp, offset, found in ((0, 0, NOW), (NOW, 0, NOW), (NOW + 1, 2, NOW + 1000), (NOW + 2000, 3, NOW + 2000)):
+        for timestamp, offset, found in (
+            (0, 0, NOW),
+            (NOW, 0, NOW),
+            (NOW + 1, 2, NOW + 1000),
+            (NOW + 2000, 3, NOW + 2000),
+        ):
             row = self.find(timestamp)
             self.assertEqual((row.error_code, row.offset, row.timestamp), (0, offset, found))
         row = self.find(NOW + 2001)

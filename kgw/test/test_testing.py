@@ -19,7 +19,6 @@ from kgw.errors import StartError
 from kgw.testing import KafkaGateway, start_gateway
 
 
-
 def produce(bootstrap: str, value: bytes) -> None:
     """Send one record to C{t} and wait until it is acknowledged."""
     failures: list[object] = []
@@ -122,7 +121,17 @@ class PytestTests(SynchronousTestCase):
                 "    assert Producer({'bootstrap.servers': kgw.bootstrap}).list_topics(timeout=10).topics == {}\n"
             )
             done = subprocess.run(
-                [sys.executable, "-m", "pytest", "-q", "-p", "kgw.testing.pytest_plugin", "-p", "no:cacheprovider", folder],
+                [
+                    sys.executable,
+                    "-m",
+                    "pytest",
+                    "-q",
+                    "-p",
+                    "kgw.testing.pytest_plugin",
+                    "-p",
+                    "no:cacheprovider",
+                    folder,
+                ],
                 capture_output=True,
                 text=True,
                 timeout=60,
