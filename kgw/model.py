@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 Buffer = bytes | bytearray | memoryview
 
+#: What Kafka's configs say for "no limit" where -1 does not (C{Long.MAX_VALUE}).
+_NEVER = (1 << 63) - 1
+
 
 class TopicPartition(NamedTuple):
     """One partition of a topic, by name."""
@@ -66,12 +69,12 @@ class LogConfig:
     cleanup_policy: tuple[str, ...] = ("delete",)
     compression_type: str = "producer"
     file_delete_delay_ms: int = 60_000
-    flush_messages: int = (1 << 63) - 1
-    flush_ms: int = (1 << 63) - 1
+    flush_messages: int = _NEVER
+    flush_ms: int = _NEVER
     index_interval_bytes: int = 4096
     max_message_bytes: int = 1_048_588
     message_timestamp_after_max_ms: int = 3_600_000
-    message_timestamp_before_max_ms: int = (1 << 63) - 1
+    message_timestamp_before_max_ms: int = _NEVER
     message_timestamp_type: str = "CreateTime"
     min_insync_replicas: int = 1
     preallocate: bool = False
@@ -85,9 +88,22 @@ class LogConfig:
     compression_lz4_level: int = 9
     compression_zstd_level: int = 3
 
+    #: Whether batches are stored as they come, once their header is in order: nothing asks for a look at single
+    #: records, and nothing is converted.
+    verbatim: bool = field(init=False)
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+    def __post_init__(self) -> None:
+        """Work out what the path of every batch would else ask again and again."""
+        verbatim = (
+            self.compression_type == "producer"
+            and self.message_timestamp_type == "CreateTime"
+            and self.message_timestamp_before_max_ms == _NEVER
+            and "compact" not in self.cleanup_policy
+        )
+        object.__setattr__(self, "verbatim", verbatim)
+
+
+class Bounds(NamedTuple):
     """
     Where a partition log begins and ends.
 
@@ -106,8 +122,7 @@ class Bounds:
     start_epoch: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """
     One batch is in the log.
 
@@ -122,8 +137,7 @@ class Appended:
     duplicate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(NamedTuple):
     """
     What one read found.
 

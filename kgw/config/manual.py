@@ -77,7 +77,7 @@ def page() -> Iterator[str]:
         "| topic config | obeyed | default | allowed | broker properties |",
         "| --- | --- | --- | --- | --- |",
     )
-    logs = {field.name.replace("_", ".") for field in fields(LogConfig)}
+    logs = {field.name.replace("_", ".") for field in fields(LogConfig) if field.init}
     for definition in TOPIC.values():
         tick = "✓" if definition.name in logs else ""
         synonyms = ", ".join(f"`{name}`" for name in definition.synonyms)

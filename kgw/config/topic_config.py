@@ -18,7 +18,7 @@ _FACTORS = {"log.retention.minutes": _MINUTE_MS}
 _FACTORS.update(dict.fromkeys(("log.retention.hours", "log.roll.hours", "log.roll.jitter.hours"), _HOUR_MS))
 
 #: LogConfig's fields by topic config name.
-_FIELDS = {field.name.replace("_", "."): field.name for field in fields(LogConfig)}
+_FIELDS = {field.name.replace("_", "."): field.name for field in fields(LogConfig) if field.init}
 
 
 def defaults(broker: Mapping[str, Value], shown: Callable[[str], str]) -> dict[str, Value]:

@@ -213,8 +213,16 @@ def _admit(records: Records | None, log: IPartitionLog, call: Call) -> RecordBat
         )
     if not batch.crc_valid():
         raise KafkaError(ErrorCode.CORRUPT_MESSAGE, "the batch's CRC is wrong")
-    _check_header(batch, call.version)
+    if (
+        batch.attributes
+        or batch.count != batch.last_offset_delta + 1
+        or batch.count <= 0
+        or batch.base_sequence < 0 <= batch.producer_id
+    ):
+        _check_header(batch, call.header.api_version)
     now_ms = int(call.services.clock.seconds() * 1000)
+    if config.verbatim and batch.max_timestamp <= now_ms + config.message_timestamp_after_max_ms:
+        return batch
     _check_records(batch, config, now_ms)
     return _converted(batch, config, now_ms)
 

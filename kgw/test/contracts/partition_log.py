@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -36,7 +35,7 @@ class PartitionLogContract(EngineCase):
 
     def test_an_empty_log(self) -> None:
         bounds = self.wait(self.log.bounds())
-        self.assertEqual(replace(bounds, start_epoch=-1), Bounds(0, 0, 0, self.log.leader_epoch, -1))
+        self.assertEqual(bounds._replace(start_epoch=-1), Bounds(0, 0, 0, self.log.leader_epoch, -1))
         found = self.wait(self.log.read(0, 1000))
         self.assertEqual((list(found.records), found.size), ([], 0))
         self.assertEqual(self.wait(self.log.offset_for_time(0)), NO_OFFSET)
