@@ -24,6 +24,7 @@ from kgw.engine.local.state_store import SqliteStateStore
 from kgw.engine.memory import MemoryLogEngine
 from kgw.engine.memory_state import MemoryStateStore
 from kgw.errors import KafkaError, StartError
+from kgw.groups.coordinator import GroupCoordinator
 from kgw.handlers.contract import Services
 from kgw.handlers.registry import ALL, BY_KEY
 from kgw.interfaces import ILogEngine, IStateStore
@@ -75,6 +76,7 @@ class Gateway(Service):
         self._reactor = reactor
         self._storage: _Storage | None = None
         self._starting: Deferred[None] | None = None
+        self._groups: GroupCoordinator | None = None
         self._ports: dict[str, IListeningPort] = {}
         self._connections = Connections(Limits.of(config), reactor, Logger("kgw.net"))
 
@@ -159,7 +161,7 @@ class Gateway(Service):
             retention_check_ms=config.log_retention_check_interval_ms,
             producer_id_expiration_ms=config.producer_id_expiration_ms,
         )
-        facts = SqliteStateStore(f"{directory.path}/state.sqlite", self._reactor)
+        facts = SqliteStateStore(f"{directory.path}/state.sqlite", self._reactor, full=config.kgw_state_sync)
         bridge.start()
         return _Storage(directory.cluster_id, logs, facts, directory, bridge)
 
@@ -168,6 +170,9 @@ class Gateway(Service):
         await storage.facts.open()
         topics = TopicCatalog(storage.facts, storage.logs, config, config.node_id)
         await topics.start()
+        groups = self._groups = GroupCoordinator.configured(config, storage.facts, self._reactor)
+        topics.watch_deletions(groups.topic_deleted)
+        await groups.start(lambda name: topics.get(name) is not None)
         self.services = Services(
             config=config,
             clock=self._reactor,
@@ -176,6 +181,7 @@ class Gateway(Service):
             logs=storage.logs,
             producer_ids=ProducerIds(storage.facts),
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
+            groups=groups,
             apis=ALL,
         )
 
@@ -213,7 +219,10 @@ class Gateway(Service):
         storage, self._storage = self._storage, None
         if storage is None:
             return
+        groups, self._groups = self._groups, None
         try:
+            if groups is not None:
+                await groups.stop()
             await storage.logs.stop()
             await storage.facts.close()
         finally:

@@ -76,6 +76,30 @@ class Config:
         "An idempotent producer that is silent for so long is forgotten.", unit="ms"
     )
 
+    group_min_session_timeout_ms: Setting[int] = Setting(
+        "The shortest session timeout a member of a group may ask for.", unit="ms"
+    )
+    group_max_session_timeout_ms: Setting[int] = Setting(
+        "The longest session timeout a member of a group may ask for.", unit="ms"
+    )
+    group_initial_rebalance_delay_ms: Setting[int] = Setting(
+        "How long an empty group waits for more members after its first.", unit="ms"
+    )
+    group_max_size: Setting[int] = Setting("Members a group may have; more are turned away.")
+    offset_metadata_max_bytes: Setting[int] = Setting(
+        "The longest metadata a client may keep with a committed offset; counted in UTF-16 units, as Kafka does.",
+        unit="bytes",
+        maximum=262_144,
+    )
+    offsets_retention_minutes: Setting[int] = Setting(
+        "How long committed offsets are kept after their group became empty, or after the commit where nobody"
+        " subscribes.",
+        unit="minutes",
+    )
+    offsets_retention_check_interval_ms: Setting[int] = Setting(
+        "How often offsets past their retention are looked for.", unit="ms"
+    )
+
     log_dir: Setting[str] = Setting("The data directory, where log.dirs is not set.", default="./kgw-data")
     log_dirs: Setting[str | None] = Setting("The data directory; kgw keeps one.")
     log_retention_check_interval_ms: Setting[int] = Setting(
@@ -148,6 +172,12 @@ class Config:
         default="67108864",
         minimum=0,
     )
+    kgw_state_sync: Setting[bool] = Setting(
+        "Whether committed offsets, groups and topics are synced to the disk before they are acknowledged; else what"
+        " the system has not written yet is lost with the machine, though never with the process.",
+        type=ConfigType.BOOLEAN,
+        default="false",
+    )
     kgw_shutdown_timeout_ms: Setting[int] = Setting(
         "How long requests on their way are waited for at a stop.",
         unit="ms",
@@ -215,6 +245,10 @@ class Config:
     def describe_topic(self, topic_configs: Mapping[str, str]) -> list[ConfigEntry]:
         """All topic configs of a topic that has these set on it, as DescribeConfigs answers."""
         return description.topic_entries(topic_configs, self._topic_defaults, self.properties, definitions())
+
+    def describe_group(self) -> list[ConfigEntry]:
+        """All group configs of any group, as DescribeConfigs answers."""
+        return description.group_entries(self._values, self.properties, definitions())
 
     def describe_broker(self) -> list[ConfigEntry]:
         """All properties of this node, as DescribeConfigs answers."""

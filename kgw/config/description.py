@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from kgw.config.definition import ConfigType, Definition, Value, text_of
-from kgw.config.kafka import TOPIC
+from kgw.config.kafka import GROUP, TOPIC
 
 
 class ConfigSource(IntEnum):
@@ -82,6 +82,22 @@ def topic_entries(
             synonyms.insert(0, ConfigSynonym(name, value, ConfigSource.DYNAMIC_TOPIC_CONFIG))
         docs = (broker[synonym].doc for synonym in definition.synonyms)
         entries.append(_entry(definition, value, False, synonyms, next(filter(None, docs), None)))
+    return entries
+
+
+def group_entries(
+    values: Mapping[str, Value], static: Mapping[str, str], broker: Mapping[str, Definition]
+) -> list[ConfigEntry]:
+    """
+    Every group config, for any group: none can be set on one, so each has the value of its broker property.
+
+    @param values: what is in force, by broker property.
+    """
+    entries = []
+    for definition in GROUP.values():
+        synonym = definition.synonyms[0]
+        synonyms = _broker_synonyms(synonym, static, broker)
+        entries.append(_entry(definition, text_of(values[synonym]), False, synonyms, broker[synonym].doc or None))
     return entries
 
 

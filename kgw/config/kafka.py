@@ -1,4 +1,4 @@
-"""Kafka's own broker and topic properties (4.3), read from the table C{kafka.json} beside this module."""
+"""Kafka's own broker, topic and group properties (4.3), read from the table C{kafka.json} beside this module."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ def _definition(row: Mapping[str, Any]) -> Definition:
     )
 
 
-def _table() -> tuple[Mapping[str, Definition], Mapping[str, Definition]]:
+def _table() -> tuple[Mapping[str, Definition], ...]:
     rows = json.loads(files("kgw.config").joinpath("kafka.json").read_text("utf-8"))
-    topic, broker = ({row["name"]: _definition(row) for row in rows[part]} for part in ("topic", "broker"))
-    return MappingProxyType(topic), MappingProxyType(broker)
+    return tuple(
+        MappingProxyType({row["name"]: _definition(row) for row in rows[part]}) for part in ("topic", "broker", "group")
+    )
 
 
-#: Kafka's topic configs and broker properties by name, in alphabetical order.
-TOPIC, BROKER = _table()
+#: Kafka's topic configs, broker properties and group configs by name, in alphabetical order.
+TOPIC, BROKER, GROUP = _table()
 
 #: Properties that a server.properties of some Kafka, old or new, may hold though L{BROKER} has not got them:
 #: families whose names carry a listener, a provider or a plugin, and those of other releases.

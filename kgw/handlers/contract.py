@@ -10,12 +10,14 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from kgw.errors import ErrorCode, KafkaError
+from kgw.group_model import Caller
 from kgw.wire.compiler import Codec
 from kgw.wire.header import RequestHeader
 
 if TYPE_CHECKING:
     from kgw.cluster import Cluster
     from kgw.config import Config
+    from kgw.groups.coordinator import GroupCoordinator
     from kgw.interfaces import ILogEngine, IPartitionLog
     from kgw.log.fetch_session import FetchSessions
     from kgw.log.producer_ids import ProducerIds
@@ -40,6 +42,7 @@ class Services:
     logs: ILogEngine
     producer_ids: ProducerIds
     fetch_sessions: FetchSessions
+    groups: GroupCoordinator
     apis: tuple[Api, ...]
 
 
@@ -73,6 +76,13 @@ class Call:
     def version(self) -> int:
         """The request's version, which is one of those the Api serves."""
         return self.header.api_version
+
+    @property
+    def caller(self) -> Caller:
+        """Who sent the request, as groups show it: the client's address without its port, as Kafka writes it."""
+        peer = self.peer
+        host = peer.remote.rpartition(":")[0].strip("[]") or peer.local_host
+        return Caller(self.header.client_id or "", f"/{host}", f"{peer.software_name} {peer.software_version}".strip())
 
     def log_of(self, topic: str, partition: int, current_leader_epoch: int = -1) -> IPartitionLog:
         """

@@ -1,4 +1,4 @@
-"""DescribeConfigs (key 32): the configs of topics and of this broker (KIP-133, KIP-226, KIP-569)."""
+"""DescribeConfigs (key 32): the configs of topics, of groups and of this broker (KIP-133, KIP-226, KIP-569)."""
 
 from __future__ import annotations
 
@@ -121,10 +121,16 @@ def _entries(asked: RequestResource, call: Call) -> list[ConfigEntry]:
             return []
         _check_broker(name, services.cluster.node_id)
         return services.config.describe_broker()
+    if asked.resource_type == ResourceType.GROUP:
+        if not name:
+            raise KafkaError(ErrorCode.INVALID_REQUEST, "Group name must not be empty")
+        # a group has configs whether it is there or not
+        return services.config.describe_group()
     known = {kind.value: kind.name for kind in ResourceType}
     kind = known.get(asked.resource_type, str(asked.resource_type))
     raise KafkaError(
-        ErrorCode.INVALID_REQUEST, f"Unsupported resource type: {kind}; this server has configs of TOPIC and BROKER"
+        ErrorCode.INVALID_REQUEST,
+        f"Unsupported resource type: {kind}; this server has configs of TOPIC, BROKER and GROUP",
     )
 
 

@@ -82,6 +82,7 @@ class TopicCatalog:
         self._sorted: list[Topic] | None = []
         self._lock = DeferredLock()
         self._auto: dict[str, list[Deferred[Topic]]] = {}
+        self._deletion_listeners: list[Callable[[str], Deferred[None]]] = []
 
     def start(self) -> Deferred[None]:
         """
@@ -90,6 +91,15 @@ class TopicCatalog:
         @return: fires when every topic can be used; fails with C{KAFKA_STORAGE_ERROR}.
         """
         return self._change(self._start)
+
+    def watch_deletions(self, listener: Callable[[str], Deferred[None]]) -> None:
+        """
+        Have C{listener} called with the name of each topic that is deleted.
+
+        @param listener: its Deferred fires when what belonged to the topic is gone, and must not fail; until then
+            the deletion is not answered and no topic is created under that name.
+        """
+        self._deletion_listeners.append(listener)
 
     def get(self, name: str) -> Topic | None:
         """The topic of this name, or C{None}."""
@@ -258,6 +268,8 @@ class TopicCatalog:
         await self._store.commit({}, [_PREFIX + name])
         self._hide(topic)
         await self._free(topic)
+        for listener in self._deletion_listeners:
+            await listener(name)
         self.log.info("deleted topic {topic}", topic=name)
         return topic
 

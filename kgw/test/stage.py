@@ -16,6 +16,7 @@ from kgw.config import Config
 from kgw.engine.memory import MemoryLogEngine
 from kgw.engine.memory_state import MemoryStateStore
 from kgw.errors import ErrorCode, KafkaError
+from kgw.groups.coordinator import GroupCoordinator
 from kgw.handlers.contract import Api, Call, Services
 from kgw.handlers.registry import ALL
 from kgw.interfaces import ILogEngine, IStateStore
@@ -127,6 +128,8 @@ class Stage:
             test.successResultOf(store.open())
         self.store = store
         self.topics = TopicCatalog(self.store, self.engine, self.config, self.node_id)
+        self.groups = GroupCoordinator.configured(self.config, self.store, self.clock)
+        self.topics.watch_deletions(self.groups.topic_deleted)
         self.cluster = Cluster("stageStageStageStage01", self.node_id, self.config.broker_rack, {})
         self.services = Services(
             config=self.config,
@@ -136,15 +139,21 @@ class Stage:
             logs=self.engine,
             producer_ids=ProducerIds(self.store),
             fetch_sessions=FetchSessions(self.config.max_incremental_fetch_session_cache_slots),
+            groups=self.groups,
             apis=ALL,
         )
         self.peer = StagePeer()
         self.client_id: str | None = "stage"
         test.successResultOf(self.topics.start())
+        test.successResultOf(self.groups.start(self.has_topic))
 
     def create(self, name: str, partitions: int = 1, configs: Mapping[str, str] | None = None) -> Topic:
         """Create a topic; it can be used when this returns."""
         return self.test.successResultOf(self.topics.create(NewTopic(name, partitions, configs=configs or {})))
+
+    def has_topic(self, name: str) -> bool:
+        """Whether there is a topic of this name."""
+        return self.topics.get(name) is not None
 
     def append(self, topic: str, partition: int = 0, records: int = 1) -> Appended:
         """Append one batch of so many records, C{b"0"}, C{b"1"} and so on, with the time of the clock."""

@@ -97,6 +97,18 @@ class DescribeConfigsTests(SynchronousTestCase):
         )
         self.assertEqual(self.by_name(default), {})
 
+    def test_any_group_has_what_the_broker_says(self) -> None:
+        stage = Stage(self, {"group.consumer.session.timeout.ms": "46000"})
+        (row,) = self.describe(stage, 4, RequestResource(ResourceType.GROUP, "g", None), include_synonyms=True)
+        configs = self.by_name(row)
+        session, heartbeat = configs["consumer.session.timeout.ms"], configs["consumer.heartbeat.interval.ms"]
+        self.assertEqual((session.value, session.config_source), ("46000", STATIC_BROKER_CONFIG))
+        self.assertEqual((heartbeat.value, heartbeat.config_source), ("5000", DEFAULT_CONFIG))
+        self.assertEqual(
+            [(one.name, one.value) for one in session.synonyms],
+            [("group.consumer.session.timeout.ms", "46000"), ("group.consumer.session.timeout.ms", "45000")],
+        )
+
     def test_what_is_not_there_is_refused_row_by_row(self) -> None:
         stage = Stage(self)
         stage.create("orders")
@@ -105,7 +117,7 @@ class DescribeConfigsTests(SynchronousTestCase):
             (ResourceType.TOPIC, "a b", ErrorCode.INVALID_TOPIC_EXCEPTION),
             (ResourceType.BROKER, str(stage.node_id + 1), ErrorCode.INVALID_REQUEST),
             (ResourceType.BROKER, "first", ErrorCode.INVALID_REQUEST),
-            (ResourceType.GROUP, "g", ErrorCode.INVALID_REQUEST),
+            (ResourceType.GROUP, "", ErrorCode.INVALID_REQUEST),
             (ResourceType.CLIENT_METRICS, "m", ErrorCode.INVALID_REQUEST),
             (ResourceType.BROKER_LOGGER, str(stage.node_id), ErrorCode.INVALID_REQUEST),
             (99, "x", ErrorCode.INVALID_REQUEST),
@@ -113,7 +125,7 @@ class DescribeConfigsTests(SynchronousTestCase):
         ]
         rows = self.describe(stage, 4, *(RequestResource(kind, name, None) for kind, name, _ in asked))
         self.assertEqual([(row.resource_type, row.resource_name, row.error_code) for row in rows], asked)
-        self.assertIn("GROUP", rows[4].error_message or "")
+        self.assertIn("CLIENT_METRICS", rows[5].error_message or "")
 
     def test_refusal_names_every_resource(self) -> None:
         request = Request(

@@ -27,12 +27,13 @@ LAW: dict[str, tuple[str, ...]] = {
     "kgw.errors": (),
     "kgw.model": (),
     "kgw.metrics": (),
+    "kgw.group_model": ("kgw.errors",),
     "kgw.config": ("kgw.errors", "kgw.model"),
     "kgw.interfaces": ("kgw.errors", "kgw.model"),
     "kgw.cluster": ("kgw.config", "kgw.errors", "kgw.model"),
     "kgw.wire": ("kgw.errors",),
     "kgw.log": ("kgw.config", "kgw.errors", "kgw.interfaces", "kgw.model", "kgw.wire.records"),
-    "kgw.groups": ("kgw.errors", "kgw.interfaces", "kgw.model"),
+    "kgw.groups": ("kgw.errors", "kgw.group_model", "kgw.interfaces", "kgw.model"),
     "kgw.engine": (
         "kgw.errors",
         "kgw.interfaces",
@@ -42,7 +43,7 @@ LAW: dict[str, tuple[str, ...]] = {
         "kgw.wire.records",
     ),
     "kgw.schema": ("kgw.errors", "kgw.interfaces", "kgw.log", "kgw.model", "kgw.wire.records"),
-    "kgw.handlers": ("kgw.errors", "kgw.interfaces", "kgw.model", "kgw.wire"),
+    "kgw.handlers": ("kgw.errors", "kgw.group_model", "kgw.interfaces", "kgw.model", "kgw.wire"),
     "kgw.net": ("kgw.config", "kgw.errors", "kgw.handlers.contract", "kgw.metrics", "kgw.wire"),
 }
 #: These join the rooms: they may import everything but one another, save as said here.

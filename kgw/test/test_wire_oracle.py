@@ -39,7 +39,7 @@ def plain(kind: FieldType, value: Any, version: int, flexible: bool, theirs: Any
     regular, tagged = split_fields(kind, version, flexible)
     for spec in regular + tagged:
         item = getattr(value, spec.name)
-        if spec.name not in fields:
+        if spec.name not in fields or spec.name == "authorized_operations":
             bits = {bit for bit in range(32) if item >> bit & 1}
             found["authorized_operations"] = None if bits == {31} else bits
         elif spec.tag is not None and isinstance(spec.type, type) and item == spec.type():

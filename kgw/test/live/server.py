@@ -73,7 +73,8 @@ class GatewayProcess:
         command = [sys.executable, "-c", _LAUNCH, "--data", str(self.data)]
         command += ["--listen", f"tcp:{self.port}:interface=127.0.0.1", *self._options]
         # the kgw that runs these tests, installed or not
-        environment = dict(os.environ, PYTHONPATH=str(Path(kgw.__file__).parent.parent))
+        environment = {name: text for name, text in os.environ.items() if not name.startswith(("KAFKA_", "KGW_"))}
+        environment["PYTHONPATH"] = str(Path(kgw.__file__).parent.parent)
         with self._log.open("ab") as stderr:
             self._process = subprocess.Popen(
                 command,
@@ -136,6 +137,11 @@ class GatewayProcess:
         """The end of what all its processes have logged."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-8000:]
 
+    def history(self, group_id: str) -> list[str]:
+        """What all its processes have logged of a group."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [line for line in lines if f"group {group_id}: " in line]
+
 
 def _with_logs(test: Callable[[Any], None]) -> Callable[[Any], None]:
     """The test, which shows what its servers have logged when it fails."""
@@ -145,8 +151,7 @@ def _with_logs(test: Callable[[Any], None]) -> Callable[[Any], None]:
         try:
             test(case)
         except BaseException:
-            for server in case.servers:
-                print(f"\n--- stderr of kgw in {case.id()}\n{server.stderr()}", file=sys.stderr)
+            print(f"\n--- {case.id()}\n{case.account()}", file=sys.stderr)
             raise
 
     return run
@@ -167,6 +172,10 @@ class LiveTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.servers: list[GatewayProcess] = []
+
+    def account(self) -> str:
+        """What is shown when a test fails."""
+        return "\n".join(f"--- stderr of kgw\n{server.stderr()}" for server in self.servers)
 
     def serve(self, *options: str) -> GatewayProcess:
         """A started kgw that ends with the test."""
