@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from kgw.errors import ErrorCode, KafkaError
-from kgw.wire.compiler import Codec
+from kgw.wire.compiler import Buffer, Codec
 from kgw.wire.header import RequestHeader
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kgw.log.fetch_session import FetchSessions
     from kgw.log.producer_ids import ProducerIds
     from kgw.log.topics import TopicCatalog
+    from kgw.peer_log import PeerLog
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ class Services:
     Everything behind the handlers, joined by C{kgw.gateway}.
 
     @ivar clock: the time; C{seconds()} is epoch seconds.
+    @ivar peer_log: where a handler writes about what a client did, which it may do again and again.
     @ivar apis: what ApiVersions promises: C{kgw.handlers.registry.ALL}.
     """
 
@@ -40,6 +42,7 @@ class Services:
     logs: ILogEngine
     producer_ids: ProducerIds
     fetch_sessions: FetchSessions
+    peer_log: PeerLog
     apis: tuple[Api, ...]
 
 
@@ -105,6 +108,11 @@ class Call:
         except TimeoutError:
             raise KafkaError(ErrorCode.REQUEST_TIMED_OUT) from None
 
+
+#: Answers a frame with the bytes that the general way would give, at once or later; C{None} sends it the general way.
+Shortcut = Callable[[bytes], "list[Buffer] | Deferred[list[Buffer]] | None"]
+#: Makes the shortcut of one version.
+MakeShortcut = Callable[[Services, int], Shortcut]
 
 Handle = Callable[[Any, Call], Awaitable[Any]]
 Refuse = Callable[[Any, ErrorCode], Any]
