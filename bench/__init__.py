@@ -1,1 +1,1 @@
-"""Loads for a kgw process, and what they measure."""
+"""Benchmarks from the source tree: C{python -m bench} is C{kgw bench}."""

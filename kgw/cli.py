@@ -33,6 +33,12 @@ _LEVELS = {
 }
 
 
+class CommandOptions(Options):
+    """The options of C{kgw}, whose help also names what else it can do."""
+
+    synopsis = "Usage: kgw [options]\n       kgw bench [options], see kgw bench --help"
+
+
 @implementer(ILogObserver)
 class KafkaLogObserver:
     """Writes events as Kafka's log has them: C{[2026-01-01 10:00:00,123] INFO message (kgw.net)}."""
@@ -67,9 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     @param arguments: those behind the command's name; C{None} for the process's own.
     @return: the exit status: 0 after an orderly stop, 2 where kgw could not start.
     """
-    options = Options()
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["bench"]:
+        from kgw.bench import main as bench
+
+        return bench(arguments[1:])
+    options = CommandOptions()
     try:
-        options.parseOptions(sys.argv[1:] if arguments is None else list(arguments))
+        options.parseOptions(arguments)
     except UsageError as error:
         _refuse(f"{error}; see kgw --help")
         return EXIT_CANNOT_START

@@ -26,7 +26,7 @@ from kgw.engine.memory_state import MemoryStateStore
 from kgw.errors import KafkaError, StartError
 from kgw.groups.coordinator import GroupCoordinator
 from kgw.handlers.contract import Services
-from kgw.handlers.registry import ALL, BY_KEY
+from kgw.handlers.registry import ALL, BY_KEY, SHORTCUTS
 from kgw.interfaces import ILogEngine, IStateStore
 from kgw.log.fetch_session import FetchSessions
 from kgw.log.producer_ids import ProducerIds
@@ -34,6 +34,7 @@ from kgw.log.topics import TopicCatalog
 from kgw.net.connections import Connections, Limits
 from kgw.net.dispatcher import Dispatcher
 from kgw.net.protocol import KafkaFactory
+from kgw.peer_log import PeerLog
 
 log = Logger("kgw.gateway")
 
@@ -46,12 +47,12 @@ class _Storage:
     logs: ILogEngine
     facts: IStateStore
     directory: DataDirectory | None = None
-    bridge: IBridge | None = None
+    bridges: tuple[IBridge, ...] = ()
 
     def release(self) -> None:
         """Let go of the threads and the directory; logs and facts are closed before."""
-        if self.bridge is not None:
-            self.bridge.stop()
+        for bridge in self.bridges:
+            bridge.stop()
         if self.directory is not None:
             self.directory.close()
 
@@ -78,7 +79,8 @@ class Gateway(Service):
         self._starting: Deferred[None] | None = None
         self._groups: GroupCoordinator | None = None
         self._ports: dict[str, IListeningPort] = {}
-        self._connections = Connections(Limits.of(config), reactor, Logger("kgw.net"))
+        self._peer_log = PeerLog(Logger("kgw.net"), reactor)
+        self._connections = Connections(Limits.of(config), reactor, self._peer_log)
 
     def startService(self) -> None:
         """Start; L{started} tells how it went."""
@@ -152,7 +154,7 @@ class Gateway(Service):
             )
             return _Storage(cluster_id, memory, MemoryStateStore())
         directory = DataDirectory.open(config.data_directory, config.node_id, config.kgw_cluster_id or None)
-        bridge = ThreadBridge(self._reactor)
+        bridge, reader = ThreadBridge(self._reactor), ThreadBridge(self._reactor, name="kgw-read")
         logs = LocalLogEngine(
             directory,
             self._reactor,
@@ -160,10 +162,14 @@ class Gateway(Service):
             tail_bytes=config.kgw_tail_bytes,
             retention_check_ms=config.log_retention_check_interval_ms,
             producer_id_expiration_ms=config.producer_id_expiration_ms,
+            checkpoint_ms=config.log_flush_offset_checkpoint_interval_ms,
+            recycle_bytes=config.kgw_recycle_max_bytes,
+            reader=reader,
         )
         facts = SqliteStateStore(f"{directory.path}/state.sqlite", self._reactor, full=config.kgw_state_sync)
-        bridge.start()
-        return _Storage(directory.cluster_id, logs, facts, directory, bridge)
+        for each in (bridge, reader):
+            each.start()
+        return _Storage(directory.cluster_id, logs, facts, directory, (bridge, reader))
 
     async def _begin(self, storage: _Storage) -> None:
         config = self.config
@@ -182,11 +188,12 @@ class Gateway(Service):
             producer_ids=ProducerIds(storage.facts),
             fetch_sessions=FetchSessions(config.max_incremental_fetch_session_cache_slots),
             groups=groups,
+            peer_log=self._peer_log,
             apis=ALL,
         )
 
     async def _listen(self) -> None:
-        dispatcher = Dispatcher(BY_KEY, self.services, Logger("kgw.net"))
+        dispatcher = Dispatcher(BY_KEY, self.services, self._peer_log, SHORTCUTS)
         for listener in self.config.listeners:
             factory = KafkaFactory(dispatcher, self._connections, listener.name)
             try:
@@ -206,6 +213,7 @@ class Gateway(Service):
         log.info("stopping: no more clients, answering what is in flight")
         await self._close_ports()
         await self._connections.stop()
+        self._peer_log.flush()
         await self._abandon()
 
     async def _close_ports(self) -> None:

@@ -46,7 +46,10 @@ class Config:
     controller_listener_names: Setting[str | None] = Setting(
         "Listeners of Kafka's controllers; kgw has none and leaves them out of listeners."
     )
-    socket_listen_backlog_size: Setting[int] = Setting("Connections that wait to be accepted, per listener.")
+    # Kafka's 50 is full in 50 ms when clients come back together; each one too many tries again only after a second
+    socket_listen_backlog_size: Setting[int] = Setting(
+        "Connections that wait to be accepted, per listener.", default="1024"
+    )
 
     auto_create_topics_enable: Setting[bool] = Setting("Whether a client may create a topic by asking for it.")
     delete_topic_enable: Setting[bool] = Setting("Whether topics may be deleted.")
@@ -125,6 +128,11 @@ class Config:
         "Time after which a partition is forced to the disk.", unit="ms"
     )
     log_flush_scheduler_interval_ms: Setting[int] = Setting("As log.flush.interval.ms, which goes first.", unit="ms")
+    log_flush_offset_checkpoint_interval_ms: Setting[int] = Setting(
+        "How often all logs are forced to the disk, so that a start after a crash need not check what is older.",
+        unit="ms",
+        minimum=1,
+    )
     log_cleanup_policy: Setting[tuple[str, ...]] = Setting("What happens to old records: delete, compact or both.")
     log_message_timestamp_type: Setting[str] = Setting("Whose time a record carries: the producer's or the log's.")
     log_message_timestamp_before_max_ms: Setting[int] = Setting("How far behind a record's time may be.", unit="ms")
@@ -165,6 +173,14 @@ class Config:
         default="134217728",
         minimum=1,
     )
+    kgw_control_request_max_bytes: Setting[int] = Setting(
+        "The largest request of an API that carries no records (anything but Produce); it becomes many times its size"
+        " in memory. A larger one ends its connection.",
+        unit="bytes",
+        type=ConfigType.INT,
+        default="4194304",
+        minimum=1,
+    )
     kgw_tail_bytes: Setting[int] = Setting(
         "Recent records kept in memory for readers, over all partitions.",
         unit="bytes",
@@ -177,6 +193,14 @@ class Config:
         " the system has not written yet is lost with the machine, though never with the process.",
         type=ConfigType.BOOLEAN,
         default="false",
+    )
+    kgw_recycle_max_bytes: Setting[int] = Setting(
+        "Files of deleted segments kept to be written again, over all partitions, which is cheaper than new ones; 0 is"
+        " none.",
+        unit="bytes",
+        type=ConfigType.LONG,
+        default="1073741824",
+        minimum=0,
     )
     kgw_shutdown_timeout_ms: Setting[int] = Setting(
         "How long requests on their way are waited for at a stop.",

@@ -57,7 +57,7 @@ def parse_listeners(
 
     @param protocols: listener.security.protocol.map.
     @param controllers: listeners of Kafka's controllers, which kgw has not got; they are left out.
-    @param backlog: connections that wait to be accepted, for listeners in Kafka's form.
+    @param backlog: connections that wait to be accepted, where an endpoint does not say it itself.
     @param shown: property, value and place, to begin an error with.
     @raise ConfigError: one is not understood or not served.
     """
@@ -70,7 +70,7 @@ def parse_listeners(
                 continue
             listener = _from_kafka(kafka, protocols, backlog, shown)
         else:
-            listener = _from_endpoint(item, taken, shown)
+            listener = _from_endpoint(item, taken, backlog, shown)
         if listener.name in taken:
             raise ConfigError(f"{shown}: two listeners are called {listener.name}; each needs its own name")
         listeners.append(listener)
@@ -149,7 +149,7 @@ def _from_kafka(match: re.Match[str], protocols: Mapping[str, str], backlog: int
     return Listener(name, protocol, endpoint, host, port)
 
 
-def _from_endpoint(item: str, taken: Collection[str], shown: str) -> Listener:
+def _from_endpoint(item: str, taken: Collection[str], backlog: int, shown: str) -> Listener:
     named = _NAMED.match(item)
     endpoint = named["endpoint"] if named is not None else item
     # haproxy: goes before another endpoint, whose clients' addresses a proxy announces.
@@ -170,6 +170,8 @@ def _from_endpoint(item: str, taken: Collection[str], shown: str) -> Listener:
         if not text.isdecimal() or int(text) > 65535:
             raise ConfigError(f"{shown}: {item!r} needs a port from 0 to 65535 behind {kind}:")
         port, host = int(text), keywords.get("interface", "")
+    if kind in ("tcp", "tcp6", "ssl") and len(arguments) < 2 and "backlog" not in keywords:
+        endpoint += f":backlog={backlog}"
     return Listener(name, protocol, endpoint, host, port)
 
 

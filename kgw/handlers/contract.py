@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.group_model import Caller
-from kgw.wire.compiler import Codec
+from kgw.wire.compiler import Buffer, Codec
 from kgw.wire.header import RequestHeader
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kgw.log.fetch_session import FetchSessions
     from kgw.log.producer_ids import ProducerIds
     from kgw.log.topics import TopicCatalog
+    from kgw.peer_log import PeerLog
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ class Services:
     Everything behind the handlers, joined by C{kgw.gateway}.
 
     @ivar clock: the time; C{seconds()} is epoch seconds.
+    @ivar peer_log: where a handler writes about what a client did, which it may do again and again.
     @ivar apis: what ApiVersions promises: C{kgw.handlers.registry.ALL}.
     """
 
@@ -43,6 +45,7 @@ class Services:
     producer_ids: ProducerIds
     fetch_sessions: FetchSessions
     groups: GroupCoordinator
+    peer_log: PeerLog
     apis: tuple[Api, ...]
 
 
@@ -115,6 +118,11 @@ class Call:
         except TimeoutError:
             raise KafkaError(ErrorCode.REQUEST_TIMED_OUT) from None
 
+
+#: Answers a frame with the bytes that the general way would give, at once or later; C{None} sends it the general way.
+Shortcut = Callable[[bytes], "list[Buffer] | Deferred[list[Buffer]] | None"]
+#: Makes the shortcut of one version.
+MakeShortcut = Callable[[Services, int], Shortcut]
 
 Handle = Callable[[Any, Call], Awaitable[Any]]
 Refuse = Callable[[Any, ErrorCode], Any]

@@ -71,6 +71,9 @@ async def handle(request: Request, call: Call) -> Response:
         try:
             if count[asked.name] > 1:
                 raise KafkaError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
+            if call.services.topics.get(asked.name) is None:
+                # at once: to stand in line for each of thousands of these would keep everybody else waiting
+                raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
             await _extend(asked, request.validate_only, deadline, call)
         except KafkaError as error:
             row.error_code, row.error_message = error.code, error.message or None

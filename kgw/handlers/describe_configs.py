@@ -91,9 +91,18 @@ class ResourceType(IntEnum):
 
 
 async def handle(request: Request, call: Call) -> Response:
-    """Answer with the configs in force of every resource that was asked for, and where each comes from."""
+    """
+    Answer with the configs in force of every resource that was asked for, and where each comes from.
+
+    A resource that is named again is told once, or a small request could ask for an answer of any size.
+    """
     response = Response()
+    seen: set[tuple[int, str]] = set()
     for asked in request.resources:
+        resource = (asked.resource_type, asked.resource_name)
+        if resource in seen:
+            continue
+        seen.add(resource)
         row = ResponseResult(error_message=None, resource_type=asked.resource_type, resource_name=asked.resource_name)
         try:
             entries = _entries(asked, call)

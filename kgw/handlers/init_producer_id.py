@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from twisted.logger import Logger
-
 from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
 from kgw.wire.message import field, message
 from kgw.wire.primitives import INT16, INT32, INT64, STRING
 
-log = Logger("kgw.txn")
+#: The most characters of a name that a client made up which go to the log.
+_SHOWN = 100
 
 
 @message
@@ -41,12 +40,12 @@ async def handle(request: Request, call: Call) -> Response:
     if request.transactional_id == "":
         raise KafkaError(ErrorCode.INVALID_REQUEST, "a transactional id must not be empty")
     if request.transactional_id is not None:
-        log.warn(
-            "{remote} {client_id}: transactional.id {name!r} refused, transactions are not built yet; remove"
-            " transactional.id from the producer's configuration (enable.idempotence works)",
+        call.services.peer_log.warn(
+            "{remote} (client id {client_id!r}): transactional.id {name!r} refused, transactions are not built yet;"
+            " remove transactional.id from the producer's configuration (enable.idempotence works)",
             remote=call.peer.remote,
-            client_id=call.header.client_id,
-            name=request.transactional_id,
+            client_id=(call.header.client_id or "")[:_SHOWN],
+            name=request.transactional_id[:_SHOWN],
         )
         raise KafkaError(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "transactions are not built yet")
     return Response(producer_id=await call.services.producer_ids.next(), producer_epoch=0)

@@ -81,7 +81,9 @@ async def handle(request: Request, call: Call) -> Response:
     if request.topics is None or (call.version == 0 and not request.topics):
         response.topics = [_describe(topic, call) for topic in catalog.all()]
     else:
-        for asked in request.topics:
+        # a topic that is named again is told once (Kafka: KafkaApis.handleTopicMetadataRequest); else a small request
+        # could ask for an answer of any size
+        for asked in {(topic.topic_id, topic.name): topic for topic in request.topics}.values():
             response.topics.append(await _topic(asked, request.allow_auto_topic_creation, call))
     if request.include_topic_authorized_operations:
         for row in response.topics:
@@ -133,7 +135,9 @@ def _describe(topic: Topic, call: Call) -> ResponseTopic:
 
 def refuse(request: Request, code: ErrorCode) -> Response:
     """The error for every topic that was asked for."""
-    rows = [ResponseTopic(error_code=code, name=t.name, topic_id=t.topic_id) for t in request.topics or ()]
+    # before version 12 answers have no null for the name that requests of version 10 may leave out
+    # (Kafka: MetadataRequest.getErrorResponse)
+    rows = [ResponseTopic(error_code=code, name=t.name or "", topic_id=t.topic_id) for t in request.topics or ()]
     return Response(error_code=code, topics=rows)
 
 

@@ -29,7 +29,8 @@ from kgw.handlers import (
     produce,
     sync_group,
 )
-from kgw.handlers.contract import Api
+from kgw.handlers.contract import Api, MakeShortcut
+from kgw.handlers.produce_shortcut import ProduceShortcut
 
 #: Every API kgw serves, by key.
 ALL: tuple[Api, ...] = (
@@ -61,3 +62,6 @@ ALL: tuple[Api, ...] = (
 )
 
 BY_KEY: dict[int, Api] = {api.key: api for api in ALL}
+
+#: Short ways for the commonest requests of an API, by its key.
+SHORTCUTS: dict[int, MakeShortcut] = {produce.API.key: ProduceShortcut}

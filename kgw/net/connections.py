@@ -9,13 +9,10 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 
 from kgw.config import Config
 from kgw.net.budget import Budget, Unfinished, Waiter
-
-#: Events of one kind are logged at most this often, in seconds.
-_LOG_EVERY = 10.0
+from kgw.peer_log import PeerLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +21,8 @@ class Limits:
     What one peer, and all of them, may cost.
 
     @ivar request_max_bytes: the largest frame (C{socket.request.max.bytes}).
+    @ivar control_max_bytes: the largest frame of an API that carries no record batches
+        (C{kgw.control.request.max.bytes}).
     @ivar queued_max_bytes: requests in flight on all connections, and again frames still coming in
         (C{queued.max.request.bytes}); no limit where it is not positive.
     @ivar connection_max_bytes: requests in flight on one connection, and answers that wait for earlier ones.
@@ -34,6 +33,7 @@ class Limits:
     """
 
     request_max_bytes: int = 100 << 20
+    control_max_bytes: int = 4 << 20
     queued_max_bytes: int = -1
     connection_max_bytes: int = 100 << 20
     connection_max_requests: int = 100
@@ -47,6 +47,7 @@ class Limits:
         """What the configuration says."""
         return cls(
             request_max_bytes=config.socket_request_max_bytes,
+            control_max_bytes=config.kgw_control_request_max_bytes,
             queued_max_bytes=config.queued_max_request_bytes,
             connection_max_bytes=config.kgw_connection_max_in_flight_bytes,
             connection_max_requests=config.kgw_max_in_flight_requests_per_connection,
@@ -93,7 +94,7 @@ class Connections:
     @ivar unfinished: frames still coming in on all of them.
     """
 
-    def __init__(self, limits: Limits, clock: IReactorTime, log: Logger) -> None:
+    def __init__(self, limits: Limits, clock: IReactorTime, log: PeerLog) -> None:
         self.limits = limits
         self.clock = clock
         self.log = log
@@ -107,8 +108,6 @@ class Connections:
         idle = limits.idle_max_seconds
         self._interval = min(max(idle / 4, 1.0), 60.0) if idle > 0 else 60.0
         self._sweep_call: IDelayedCall | None = None
-        self._refused = 0
-        self._refusal_logged: float | None = None
         self._stopped: Deferred[None] | None = None
         self._stop_alarm: IDelayedCall | None = None
 
@@ -230,14 +229,4 @@ class Connections:
             next(c for c in self._live if c is stalled).abort()
 
     def _log_refusal(self, ip: str, limit: str) -> None:
-        now = self.clock.seconds()
-        self._refused += 1
-        if self._refusal_logged is None or now - self._refusal_logged >= _LOG_EVERY:
-            self.log.warn(
-                "Refused {count} connection(s) since the last such line, the last from {ip}: {limit} is reached",
-                count=self._refused,
-                ip=ip or "a local socket",
-                limit=limit,
-            )
-            self._refusal_logged = now
-            self._refused = 0
+        self.log.warn("Refused a connection from {ip}: {limit} is reached", ip=ip or "a local socket", limit=limit)

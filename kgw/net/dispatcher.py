@@ -6,13 +6,14 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kgw.errors import ErrorCode, KafkaError, WireError
-from kgw.handlers.contract import Api, Call, Peer, Services
+from kgw.handlers.contract import Api, Call, MakeShortcut, Peer, Services, Shortcut
+from kgw.peer_log import PeerLog
 from kgw.wire.compiler import Buffer
 from kgw.wire.header import RequestHeader, decode_request_header, encode_response_header, peek_request
+from kgw.wire.message import holds_records
 
 #: A whole response, frame size included, as buffers to send in this order; C{None} where the client wants none.
 Answer = list[Buffer] | None
@@ -31,9 +32,10 @@ class Hangup(Exception):
 class _Route:
     """One API in one version, with everything looked up."""
 
-    __slots__ = ("api", "decode", "encode", "flexible", "handle", "tagged", "version")
+    __slots__ = ("api", "decode", "encode", "flexible", "handle", "shortcut", "tagged", "version")
 
-    def __init__(self, api: Api, version: int) -> None:
+    def __init__(self, api: Api, version: int, shortcut: Shortcut | None = None) -> None:
+        self.shortcut = shortcut
         self.api = api
         self.version = version
         self.flexible = api.is_flexible(version)
@@ -76,12 +78,23 @@ class Dispatcher:
     Finds the Api of a frame, decodes, handles, encodes (house rule R3, gate out).
 
     Knows no connection: what it wants closed it says by L{Hangup}.
+
+    @ivar large: the keys, as their two bytes, of the APIs whose requests carry record batches.
     """
 
-    def __init__(self, apis: Mapping[int, Api], services: Services, log: Logger) -> None:
+    def __init__(
+        self,
+        apis: Mapping[int, Api],
+        services: Services,
+        log: PeerLog,
+        shortcuts: Mapping[int, MakeShortcut] | None = None,
+    ) -> None:
         """
         @param apis: by key.
+        @param shortcuts: short ways for the commonest requests, by key.
         """
+        self._shortcuts = dict(shortcuts or {})
+        self.large = frozenset(key.to_bytes(2, "big") for key, api in apis.items() if holds_records(api.request))
         self._apis = apis
         self._services = services
         self._log = log
@@ -110,13 +123,16 @@ class Dispatcher:
             if isinstance(found, list):
                 return found
             route = found
-        header: RequestHeader | None = None
-        try:
-            header = decode_request_header(frame, route.flexible)
-            request, _ = route.decode(frame, header.body)
-        except WireError as error:
-            raise self._unreadable(route, header, peer, error) from None
-        call = Call(header, peer, self._services)
+        if route.shortcut is not None:
+            try:
+                short = route.shortcut(frame)
+            except Exception as error:
+                return self._refuse(route, *self._read(route, frame, peer), error)
+            if isinstance(short, Deferred):
+                return short.addErrback(self._lost, route, frame, peer)
+            if short is not None:
+                return short
+        call, request = self._read(route, frame, peer)
         coroutine = route.handle(request, call)
         try:
             waits_for = coroutine.send(None)
@@ -127,6 +143,26 @@ class Dispatcher:
         except Exception as error:
             return self._refuse(route, call, request, error)
         return Deferred.fromCoroutine(self._wait(route, call, request, _Started(coroutine, waits_for)))
+
+    def _read(self, route: _Route, frame: bytes, peer: Peer) -> tuple[Call, Any]:
+        """
+        The call and its request.
+
+        @raise Hangup: the bytes are no such request.
+        """
+        header: RequestHeader | None = None
+        try:
+            header = decode_request_header(frame, route.flexible)
+            request, _ = route.decode(frame, header.body)
+        except WireError as error:
+            raise self._unreadable(route, header, peer, error) from None
+        return Call(header, peer, self._services), request
+
+    def _lost(self, failure: Failure, route: _Route, frame: bytes, peer: Peer) -> Answer:
+        """What a shortcut began has failed in a way it does not know."""
+        if not isinstance(failure.value, Exception):
+            failure.raiseException()
+        return self._refuse(route, *self._read(route, frame, peer), failure.value)
 
     async def _wait(self, route: _Route, call: Call, request: Any, started: _Started) -> Answer:
         try:
@@ -197,7 +233,9 @@ class Dispatcher:
             raise Hangup from None
         api = self._apis.get(key)
         if api is not None and version in api.versions:
-            route = self._routes[frame[:4]] = _Route(api, version)
+            make = self._shortcuts.get(key)
+            shortcut = make(self._services, version) if make is not None else None
+            route = self._routes[frame[:4]] = _Route(api, version, shortcut)
             return route
         if api is not None and api.answers_unknown_version:
             oldest = _Route(api, api.versions[0])

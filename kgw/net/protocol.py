@@ -69,7 +69,7 @@ class KafkaProtocol(Protocol):
         self._connections = connections
         self._limits = connections.limits
         self._budget = connections.budget
-        self._reader = FrameReader(self._limits.request_max_bytes)
+        self._reader = FrameReader(self._limits.request_max_bytes, self._limits.control_max_bytes, dispatcher.large)
         self._queue: deque[_InFlight] = deque()
         self._bytes = 0  # of what is in the queue
         self._open = False

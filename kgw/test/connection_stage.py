@@ -18,6 +18,7 @@ from kgw.handlers.contract import Api, Call, Services
 from kgw.net.connections import Connections, Limits
 from kgw.net.dispatcher import Dispatcher
 from kgw.net.protocol import KafkaFactory, KafkaProtocol
+from kgw.peer_log import PeerLog
 from kgw.wire.compiler import Codec
 from kgw.wire.message import field, message
 from kgw.wire.primitives import INT16, INT32, RECORDS, STRING
@@ -78,7 +79,7 @@ class Stage:
     def __init__(self, **limits: Any) -> None:
         self.clock = Clock()
         self.events: list[dict[str, Any]] = []
-        self.log = Logger("kgw.test", observer=cast(Any, self.events.append))
+        self.log = PeerLog(Logger("kgw.test", observer=cast(Any, self.events.append)), self.clock)
         self.started: list[str] = []
         self.cancelled: list[str] = []
         self.waiting: dict[str, Deferred[None]] = {}

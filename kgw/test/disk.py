@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from kgw.engine.local.bridge import IBridge, InlineBridge
 from kgw.engine.local.directory import DataDirectory
@@ -29,26 +31,70 @@ else:
 T = TypeVar("T")
 
 
+@implementer(IBridge)
+class HeldBridge:
+    """
+    Runs calls when the test says so.
+
+    @ivar broken: let calls fail instead.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], object]] = []
+        self.broken = False
+        self.held = False
+
+    def start(self) -> None:
+        """Nothing to do."""
+
+    def stop(self) -> None:
+        """Nothing to do."""
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """Keep the call, or run it now."""
+        if self.broken:
+            return fail(OSError(errno.EIO, "the disk is on fire"))
+        if not self.held:
+            return execute(function, *args)
+        waiter: Deferred[Any] = Deferred()
+        self.calls.append(lambda: execute(function, *args).chainDeferred(waiter))
+        return waiter
+
+    def run(self) -> int:
+        """Run the calls held now; returns how many there were."""
+        calls, self.calls = self.calls, []
+        for call in calls:
+            call()
+        return len(calls)
+
+
 class OnDisk(_Case):
     """
     Makes engines over one directory.
 
     @ivar tail_bytes: what they keep in memory.
+    @ivar options: others of L{LocalLogEngine}.
     @ivar path: the directory.
     """
 
     tail_bytes = 1 << 20
+    options: ClassVar[Mapping[str, Any]] = {}
     path = ""
     directory: DataDirectory | None = None
 
-    def make_engine(self, clock: Clock, bridge: IBridge | None = None) -> LocalLogEngine:
-        """The next engine over the directory, not started; the one before it stopped or crashed."""
+    def make_engine(self, clock: Clock, bridge: IBridge | None = None, **options: Any) -> LocalLogEngine:
+        """
+        The next engine over the directory, not started; the one before it stopped or crashed.
+
+        @param options: of L{LocalLogEngine}, over C{self.options}.
+        """
         if self.directory is not None:
             self.directory.close()
         self.path = self.path or self.mktemp()
         directory = self.directory = DataDirectory.open(self.path, 1)
         self.addCleanup(directory.close)
-        return LocalLogEngine(directory, clock, bridge or InlineBridge(), tail_bytes=self.tail_bytes)
+        options = {"tail_bytes": self.tail_bytes, **self.options, **options}
+        return LocalLogEngine(directory, clock, bridge or InlineBridge(), **options)
 
 
 class OnePartition(OnDisk):
@@ -77,25 +123,34 @@ class OnePartition(OnDisk):
         """The partition."""
         return self.engine.partition("orders", 0)
 
-    def crash(self, *topics: tuple[Topic, LogConfig]) -> None:
-        """Start another engine on what C{kill -9} would leave now; its clock goes on from there."""
+    def image(self) -> str:
+        """A copy of the directory as C{kill -9} would leave it now."""
+        path: str = self.mktemp()
+        shutil.copytree(self.path, path)
+        return path
+
+    def crash(self, *topics: tuple[Topic, LogConfig], image: str = "") -> None:
+        """
+        Start another engine on what C{kill -9} would leave now; its clock goes on from there.
+
+        @param image: what was left, if something else happened.
+        """
         now, self.clock = self.clock.seconds(), Clock()
         self.clock.advance(now)
-        left, self.path = self.path, self.mktemp()
-        shutil.copytree(left, self.path)
+        self.path = image or self.image()
         # Only what was copied counts; this gives back the descriptors.
         self.engine.stop().addErrback(lambda _: None)
         self.start_again(*topics)
 
-    def start_again(self, *topics: tuple[Topic, LogConfig]) -> None:
+    def start_again(self, *topics: tuple[Topic, LogConfig], bridge: IBridge | None = None, **options: Any) -> None:
         """Start another engine on the same files."""
-        self.engine = self.make_engine(self.clock)
+        self.engine = self.make_engine(self.clock, bridge, **options)
         self.successResultOf(self.engine.start(topics or [(self.topic, self.config)]))
 
-    def restart(self) -> None:
+    def restart(self, bridge: IBridge | None = None, **options: Any) -> None:
         """Stop the engine and start another."""
         self.successResultOf(self.engine.stop())
-        self.start_again()
+        self.start_again(bridge=bridge, **options)
 
     def append(self, *batches: RecordBatch) -> list[Appended]:
         """Append each and wait for it."""
@@ -119,6 +174,10 @@ class OnePartition(OnDisk):
         error = self.failureResultOf(call(), KafkaError).value
         assert isinstance(error, KafkaError)
         return error.code
+
+    def refused(self, waiting: Deferred[Any]) -> ErrorCode:
+        """The code that something begun before has failed with."""
+        return self.refusal(lambda: waiting)
 
     def files(self, ending: str = ".log") -> list[str]:
         """The partition's files with that ending, in the order of their offsets."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -24,6 +25,7 @@ from kgw.log.fetch_session import FetchSessions
 from kgw.log.producer_ids import ProducerIds
 from kgw.log.topics import TopicCatalog
 from kgw.model import Appended, NewTopic, Topic
+from kgw.peer_log import PeerLog
 from kgw.wire.compiler import Codec
 from kgw.wire.header import RequestHeader
 from kgw.wire.records import RecordBatch, build_batch
@@ -140,6 +142,7 @@ class Stage:
             producer_ids=ProducerIds(self.store),
             fetch_sessions=FetchSessions(self.config.max_incremental_fetch_session_cache_slots),
             groups=self.groups,
+            peer_log=PeerLog(Logger("kgw.test"), self.clock),
             apis=ALL,
         )
         self.peer = StagePeer()

@@ -22,7 +22,7 @@ class ListenerTests(SynchronousTestCase):
 
     def test_default(self) -> None:
         """Without any, every address at 9092."""
-        self.assertEqual(Config().listeners, (Listener("PLAINTEXT", "PLAINTEXT", "tcp:9092", "", 9092),))
+        self.assertEqual(Config().listeners, (Listener("PLAINTEXT", "PLAINTEXT", "tcp:9092:backlog=1024", "", 9092),))
 
     def test_kafkas_form(self) -> None:
         """Hosts become interfaces; wildcards none."""
@@ -35,13 +35,22 @@ class ListenerTests(SynchronousTestCase):
             "plaintext://localhost:19092": "tcp:19092:interface=localhost",
         }
         for text, endpoint in endpoints.items():
-            (listener,) = self.parsed(text)
+            (listener,) = self.parsed(text, socket_listen_backlog_size="50")
             self.assertEqual((listener.name, listener.endpoint), ("PLAINTEXT", endpoint))
 
     def test_backlog(self) -> None:
         """socket.listen.backlog.size is the endpoint's."""
         (listener,) = self.parsed("PLAINTEXT://:9092", socket_listen_backlog_size="128")
         self.assertEqual(listener.endpoint, "tcp:9092:backlog=128")
+        for text, endpoint in (
+            ("tcp:9092:interface=10.0.0.1", "tcp:9092:interface=10.0.0.1:backlog=128"),
+            ("haproxy:tcp:9094", "haproxy:tcp:9094:backlog=128"),
+            ("tcp:9092:backlog=7", "tcp:9092:backlog=7"),
+            ("tcp:9092:127.0.0.1:7", "tcp:9092:127.0.0.1:7"),
+            ("unix:/run/kgw.sock", "unix:/run/kgw.sock"),
+        ):
+            (listener,) = self.parsed(text, socket_listen_backlog_size="128")
+            self.assertEqual(listener.endpoint, endpoint)
 
     def test_names(self) -> None:
         """Listeners have names of their own where the map says how they are secured."""
@@ -70,7 +79,7 @@ class ListenerTests(SynchronousTestCase):
             self.assertIn("needs a port", self.refusal(text))
 
     def test_twisted_endpoints(self) -> None:
-        """Endpoint strings are taken as they are; the security protocol follows from their type."""
+        """Endpoint strings are taken as they are, but for a backlog; the security protocol follows from their type."""
         text = (
             "tcp:9092:interface=127.0.0.1,tcp6:port=9093:interface=\\:\\:1,unix:/run/kgw.sock:mode=660,"
             "systemd:domain=INET:name=kafka,haproxy:tcp:9094,IN=tcp:0,ssl:9095:privateKey=k.pem,tls:/certs:port=9096"
@@ -88,7 +97,6 @@ class ListenerTests(SynchronousTestCase):
                 ("SSL2", "SSL", "", 9096),
             ],
         )
-        self.assertEqual(self.parsed("haproxy:tcp:9094")[0].endpoint, "haproxy:tcp:9094")
 
     def test_both_forms(self) -> None:
         """They may stand side by side."""

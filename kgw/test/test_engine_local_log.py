@@ -6,60 +6,19 @@ import errno
 import os
 import resource
 import shutil
+import stat
 import struct
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from twisted.internet.defer import Deferred, execute, fail
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
-from kgw.engine.local.bridge import IBridge
 from kgw.engine.local.engine import LocalLogEngine
 from kgw.errors import ErrorCode
 from kgw.model import Appended, LogConfig
 from kgw.test.builders import EPOCH_MS, batch, idempotent_batch, topic
-from kgw.test.disk import OnePartition
+from kgw.test.disk import HeldBridge, OnePartition
 
 _DAY_MS = 86_400_000
-
-
-@implementer(IBridge)
-class HeldBridge:
-    """
-    Runs calls when the test says so.
-
-    @ivar broken: let calls fail instead.
-    """
-
-    def __init__(self) -> None:
-        self.calls: list[Callable[[], object]] = []
-        self.broken = False
-        self.held = False
-
-    def start(self) -> None:
-        """Nothing to do."""
-
-    def stop(self) -> None:
-        """Nothing to do."""
-
-    def call(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """Keep the call, or run it now."""
-        if self.broken:
-            return fail(OSError(errno.EIO, "the disk is on fire"))
-        if not self.held:
-            return execute(function, *args)
-        waiter: Deferred[Any] = Deferred()
-        self.calls.append(lambda: execute(function, *args).chainDeferred(waiter))
-        return waiter
-
-    def run(self) -> int:
-        """Run the calls held now; returns how many there were."""
-        calls, self.calls = self.calls, []
-        for call in calls:
-            call()
-        return len(calls)
 
 
 class FilesTests(OnePartition, SynchronousTestCase):
@@ -326,6 +285,79 @@ class FlushTests(OnePartition, SynchronousTestCase):
         self.assertEqual(self.offsets(), [0])
 
 
+class FailedFlushTests(OnePartition, SynchronousTestCase):
+    """
+    After a flush that failed, the kernel may take for clean what it could not write.
+
+    So all of it has to be written once more before the next flush counts. Files get a time of modification of 0, so
+    that a write is seen.
+    """
+
+    config = LogConfig(segment_bytes=3 * batch().size)
+
+    def setUp(self) -> None:
+        """Have three segments, the first of them flushed."""
+        super().setUp()
+        self.failing = False
+        self.read_only = False
+        self.synced: dict[int, float] = {}
+        self.restart(sync=self.sync)
+        self.append(*[batch()] * 4)
+        self.clock.advance(60)
+        self.append(*[batch()] * 4)
+        for path in self.files():
+            os.utime(path, (0, 0))
+
+    def sync(self, descriptor: int) -> None:
+        """Take note of the time, or fail; and have the file refuse to be written, if asked to."""
+        if self.failing and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            if self.read_only:
+                same = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)
+                os.dup2(same, descriptor)
+                os.close(same)
+            raise OSError(errno.EIO, "the disk is on fire")
+        found = os.fstat(descriptor)
+        self.synced[found.st_ino] = found.st_mtime
+        os.fdatasync(descriptor)
+
+    def fail_once(self) -> None:
+        """Let the checkpoint that follows a roll fail."""
+        self.failing = True
+        self.clock.advance(1)
+        self.failing = False
+
+    def written(self) -> list[bool]:
+        """Which files were written again."""
+        return [os.stat(path).st_mtime > 0 for path in self.files()]
+
+    def test_what_was_not_durable_is_written_again(self) -> None:
+        before = [Path(path).read_bytes() for path in self.files()]
+        self.fail_once()
+        self.assertEqual(self.written(), [False, True, True])
+        self.assertEqual([Path(path).read_bytes() for path in self.files()], before)
+        self.append(batch())
+        self.crash()
+        self.assertEqual(self.offsets(), list(range(9)))
+
+    def test_before_the_next_flush_if_it_cannot_be_done_at_once(self) -> None:
+        self.read_only = True
+        self.fail_once()
+        self.assertEqual(self.written(), [False, False, False])
+        self.synced.clear()
+        self.clock.advance(60)
+        # What the flush saw had been written again.
+        times = [self.synced.get(os.stat(path).st_ino) for path in self.files()]
+        self.assertEqual([bool(time) for time in times], [False, True, True])
+
+    def test_waiters_are_told_and_a_later_flush_is_good(self) -> None:
+        self.engine.configure(self.topic, LogConfig(flush_messages=1))
+        self.failing = True
+        for _ in range(3):
+            self.assertEqual(self.refusal(lambda: self.log.append(batch())), ErrorCode.KAFKA_STORAGE_ERROR)
+        self.failing = False
+        self.assertEqual(self.append(batch()), [Appended(11, -1, 0)])
+
+
 class FullDiskTests(OnePartition, SynchronousTestCase):
     """A disk that takes no more."""
 
@@ -369,3 +401,96 @@ class FullDiskTests(OnePartition, SynchronousTestCase):
         self.assertEqual(self.refusal(lambda: self.log.append(self.large)), ErrorCode.KAFKA_STORAGE_ERROR)
         self.crash()
         self.assertEqual(self.offsets(), [0, 1, 2, 3])
+
+
+class RefusingDiskTests(OnePartition, SynchronousTestCase):
+    """A disk that does not make or write some file; there is a folder in its place."""
+
+    config = LogConfig(segment_bytes=200)
+
+    def refuse(self, *names: str) -> None:
+        """Let there be no such files in the partition's folder."""
+        for name in names:
+            os.mkdir(os.path.join(self.path, "orders-0", name))
+
+    def give_way(self, *names: str) -> None:
+        """Let there be such files again."""
+        for name in names:
+            os.rmdir(os.path.join(self.path, "orders-0", name))
+
+    def test_another_segment_cannot_begin(self) -> None:
+        """Neither the new file, nor what is known of producers, nor the indexes of the old one can be written."""
+        first, second = f"{0:020d}", f"{2:020d}"
+        for name in (second + ".log", second + ".snapshot.tmp", first + ".index", first + ".timeindex"):
+            self.successResultOf(self.engine.delete(self.topic))
+            self.topic = topic(number=ord(name[19]) + len(name))
+            self.successResultOf(self.engine.create(self.topic, self.config))
+            self.append(*(idempotent_batch(n) for n in range(2)))
+            self.refuse(name)
+            for _ in range(3):
+                refused = self.refused(self.log.append(idempotent_batch(2, 3)))
+                self.assertEqual(refused, ErrorCode.KAFKA_STORAGE_ERROR, name)
+            self.assertEqual((self.bounds(), self.offsets()), ((0, 2), [0, 1]))
+            self.give_way(name)
+            self.assertEqual(self.append(*[idempotent_batch(2, 3)] * 2)[1], Appended(2, -1, 0, duplicate=True))
+            self.append(*(idempotent_batch(n) for n in range(5, 9)))
+            for again in (self.crash, self.restart):
+                again()
+                self.assertEqual(self.offsets(), list(range(9)))
+
+    def points(self) -> str:
+        """The recovery points on the disk."""
+        return Path(self.path, "recovery-point-offset-checkpoint").read_text()
+
+    def test_a_checkpoint_that_cannot_be_written(self) -> None:
+        self.append(batch(), batch())
+        names = ("../recovery-point-offset-checkpoint.tmp", f"{2:020d}.snapshot.tmp")
+        for name in names:
+            self.refuse(name)
+            self.clock.advance(60)
+            self.assertEqual(self.points(), "0\n0\n")
+            self.give_way(name)
+        self.append(batch())
+        self.clock.advance(60)
+        self.assertEqual(self.points(), "0\n1\norders 0 3\n")
+        self.crash()
+        self.assertEqual(self.offsets(), [0, 1, 2])
+
+    def test_log_start_offsets_that_cannot_be_written(self) -> None:
+        self.append(*[batch()] * 5)
+        self.refuse("../log-start-offset-checkpoint.tmp")
+        self.assertEqual(self.refusal(lambda: self.log.trim(3)), ErrorCode.KAFKA_STORAGE_ERROR)
+        self.give_way("../log-start-offset-checkpoint.tmp")
+        self.assertEqual(self.successResultOf(self.log.trim(4)), 4)
+        self.crash()
+        self.assertEqual(self.bounds(), (4, 5))
+
+    def test_a_stop_that_cannot_write(self) -> None:
+        self.append(*[batch()] * 3)
+        name = f"{3:020d}.snapshot.tmp"
+        self.refuse(name)
+        self.assertEqual(self.refusal(self.engine.stop), ErrorCode.KAFKA_STORAGE_ERROR)
+        self.give_way(name)
+        self.start_again()
+        self.assertEqual(self.offsets(), [0, 1, 2])
+
+    def test_retention_that_cannot_begin_another_segment(self) -> None:
+        self.engine.configure(self.topic, LogConfig(segment_bytes=300, retention_ms=1000))
+        self.append(*[batch()] * 7)
+        name = f"{7:020d}.log"
+        self.refuse(name)
+        self.clock.advance(300)
+        self.give_way(name)
+        self.clock.advance(300)
+        self.assertEqual(self.bounds(), (7, 7))
+        self.append(batch())
+        self.crash()
+        self.assertEqual(self.offsets(7), [7])
+
+    def test_snapshots_removed_by_hand(self) -> None:
+        for n in range(20):
+            self.append(idempotent_batch(n))
+            for path in self.files(".snapshot"):
+                os.unlink(path)
+        self.crash()
+        self.assertEqual(self.offsets(), list(range(20)))

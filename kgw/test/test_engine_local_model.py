@@ -1,6 +1,11 @@
-"""The embedded engine against a list of batches, through crashes, restarts, rolls and trims."""
+"""The embedded engine against a list of batches, through crashes, power cuts, restarts, rolls, trims and retention."""
 
 from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -21,6 +26,8 @@ class ModelTests(OnePartition, SynchronousTestCase):
 
     config = LogConfig(segment_bytes=1500, index_interval_bytes=150, retention_ms=-1)
     tail_bytes = 4000
+    # Enough for space to be allocated ahead, and for old files to be written again.
+    options: ClassVar[dict[str, int]] = {"small_bytes": 600}
 
     def test_the_log_is_a_list(self) -> None:
         case = self
@@ -39,6 +46,8 @@ class ModelTests(OnePartition, SynchronousTestCase):
                 #: Base offset, offset behind, bytes behind the leader epoch.
                 self.batches: list[tuple[int, int, int, bytes]] = []
                 self.start = self.end = 0
+                #: By inode, what was in a file when it was last flushed.
+                self.flushed: dict[int, bytes] = {}
 
             @rule(count=st.integers(1, 5), size=st.integers(0, 700), ms=st.integers(0, 50))
             def append(self, count: int, size: int, ms: int) -> None:
@@ -80,9 +89,45 @@ class ModelTests(OnePartition, SynchronousTestCase):
                         break
                 case.assertEqual(case.successResultOf(case.log.offset_for_time(EPOCH_MS + ms)).offset, expected)
 
+            @rule(size=st.integers(0, 4000))
+            def retain(self, size: int) -> None:
+                case.engine.configure(case.topic, replace(case.config, retention_bytes=size, file_delete_delay_ms=0))
+                case.clock.advance(300)
+                case.engine.configure(case.topic, case.config)
+                start = case.bounds()[0]
+                case.assertGreaterEqual(start, self.start)
+                if start > self.start:
+                    kept = sum(len(tail) + 21 for base, _, _, tail in self.batches if base >= start)
+                    case.assertGreaterEqual(kept, size)
+                self.start = start
+
             @rule()
             def crash(self) -> None:
                 case.crash()
+                self.flushed.clear()
+
+            @rule(where=_OFFSETS, zeros=st.booleans())
+            def power_cut(self, where: float, zeros: bool) -> None:
+                """What was not flushed is lost from some sector of the last file on."""
+                durable = getattr(case.log, "recovery_point", 0)
+                path = case.files()[-1]
+                first = int(os.path.basename(path)[:20])
+                sizes = [(behind, len(tail) + 21) for base, behind, _, tail in self.batches if base >= first]
+                least = sum(size for behind, size in sizes if behind <= durable)
+                written = sum(size for _, size in sizes)
+                cut = least + int(where * (written - least)) // 16 * 16
+                before = b"" if zeros else self.flushed.get(os.stat(path).st_ino, b"")
+                # Whatever is done to the files must not reach those of the engine that goes on for a moment.
+                image = case.image()
+                content = Path(path).read_bytes()
+                lost = before[cut : len(content)].ljust(len(content) - cut, b"\0")
+                Path(image, os.path.relpath(path, case.path)).write_bytes(content[:cut] + lost)
+                case.crash(image=image)
+                self.flushed.clear()
+                start, self.end = case.bounds()
+                case.assertGreaterEqual(self.end, durable)
+                self.batches = [one for one in self.batches if one[1] <= self.end]
+                case.assertEqual(self.end, max([first, start, *(one[1] for one in self.batches)]))
 
             @rule()
             def restart(self) -> None:
@@ -91,6 +136,18 @@ class ModelTests(OnePartition, SynchronousTestCase):
             @rule(seconds=st.sampled_from((1, 61, 301)))
             def wait(self, seconds: int) -> None:
                 case.clock.advance(seconds)
+                if seconds > 60:
+                    paths = [*case.files(), *case.files(".log.deleted")]
+                    self.flushed = {os.stat(path).st_ino: Path(path).read_bytes() for path in paths}
+
+            @rule()
+            def recycle(self) -> None:
+                """Let an old file be kept, and a segment begin in it."""
+                self.wait(61)
+                self.trim(1.0)
+                self.wait(61)
+                for n in range(12):
+                    self.append(1, 600 + n, 0)
 
             @invariant()
             def bounds(self) -> None:

@@ -54,16 +54,24 @@ class DescribeConfigsTests(SynchronousTestCase):
     def test_names_choose_and_an_empty_list_chooses_all(self) -> None:
         stage = Stage(self)
         stage.create("orders")
-        some, empty, unknown = self.describe(
-            stage,
-            4,
-            RequestResource(ResourceType.TOPIC, "orders", ["retention.ms", "cleanup.policy"]),
-            RequestResource(ResourceType.TOPIC, "orders", []),
-            RequestResource(ResourceType.TOPIC, "orders", ["no.such.config"]),
+        some, empty, unknown = (
+            self.describe(stage, 4, RequestResource(ResourceType.TOPIC, "orders", names))[0]
+            for names in (["retention.ms", "cleanup.policy"], [], ["no.such.config"])
         )
         self.assertEqual(set(self.by_name(some)), {"retention.ms", "cleanup.policy"})
         self.assertGreater(len(self.by_name(empty)), 20)
         self.assertEqual(self.by_name(unknown), {})
+
+    def test_named_again(self) -> None:
+        """A resource is told once, however often a request names it."""
+        stage = Stage(self)
+        stage.create("orders")
+        topic, broker = RequestResource(ResourceType.TOPIC, "orders", None), RequestResource(ResourceType.BROKER, "1")
+        rows = self.describe(stage, 4, *[topic, broker] * 100)
+        self.assertEqual(
+            [(row.resource_type, row.resource_name) for row in rows],
+            [(ResourceType.TOPIC, "orders"), (ResourceType.BROKER, "1")],
+        )
 
     def test_synonyms_say_where_a_value_would_come_from(self) -> None:
         stage = Stage(self, {"log.retention.ms": "7200000"})

@@ -67,6 +67,19 @@ class MetadataTests(SynchronousTestCase):
         failure = self.failureResultOf(self.stage.begin(API, 11, Request(topics=[RequestTopic(self.b.id, "b")])))
         self.assertEqual(failure.trap(KafkaError) and failure.value.code, ErrorCode.INVALID_REQUEST)
 
+    def test_refused_without_a_name(self) -> None:
+        """Versions 10 and 11 can leave the name out of a request and not of an answer: it is empty then."""
+        for version in (10, 11, 12):
+            request = Request(topics=[RequestTopic(self.b.id, None), RequestTopic(name="a")])
+            answer = self.stage.refuse(API, version, request, ErrorCode.INVALID_REQUEST)
+            self.assertEqual(self.names(answer), [("", ErrorCode.INVALID_REQUEST), ("a", ErrorCode.INVALID_REQUEST)])
+
+    def test_named_again(self) -> None:
+        """A topic is told once, however often a request names it."""
+        names = ["b", "a", "b", "none", "none", "b"] * 10
+        answer = self.ask(Request(topics=[RequestTopic(name=name) for name in names], allow_auto_topic_creation=False))
+        self.assertEqual(self.names(answer), [("b", 0), ("a", 0), ("none", ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)])
+
     def test_auto_creation(self) -> None:
         """A topic is created before the answer where client and server allow it."""
         self.assertEqual(self.names(self.ask(by_name("new"))), [("new", 0)])

@@ -27,6 +27,7 @@ LAW: dict[str, tuple[str, ...]] = {
     "kgw.errors": (),
     "kgw.model": (),
     "kgw.metrics": (),
+    "kgw.peer_log": (),
     "kgw.group_model": ("kgw.errors",),
     "kgw.config": ("kgw.errors", "kgw.model"),
     "kgw.interfaces": ("kgw.errors", "kgw.model"),
@@ -44,7 +45,9 @@ LAW: dict[str, tuple[str, ...]] = {
     ),
     "kgw.schema": ("kgw.errors", "kgw.interfaces", "kgw.log", "kgw.model", "kgw.wire.records"),
     "kgw.handlers": ("kgw.errors", "kgw.group_model", "kgw.interfaces", "kgw.model", "kgw.wire"),
-    "kgw.net": ("kgw.config", "kgw.errors", "kgw.handlers.contract", "kgw.metrics", "kgw.wire"),
+    "kgw.net": ("kgw.config", "kgw.errors", "kgw.handlers.contract", "kgw.metrics", "kgw.peer_log", "kgw.wire"),
+    # it speaks the protocol as a client does, and starts servers as processes
+    "kgw.bench": ("kgw.errors", "kgw.handlers", "kgw.wire"),
 }
 #: These join the rooms: they may import everything but one another, save as said here.
 JOINERS: dict[str, tuple[str, ...]] = {
@@ -58,7 +61,7 @@ JOINERS: dict[str, tuple[str, ...]] = {
 #: Libraries that belong to one room.
 FOREIGN = {"grpc": "kgw.engine.seaweed", "h2": "kgw.engine.seaweed", "treq": "kgw.schema"}
 #: Modules of kgw.handlers that are no Kafka API.
-NO_API = {"__init__", "__main__", "contract", "registry"}
+NO_API = {"__init__", "__main__", "admission", "contract", "produce_shortcut", "registry"}
 
 
 def within(module: str, room: str) -> bool:

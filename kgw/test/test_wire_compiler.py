@@ -9,8 +9,23 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kgw.errors import WireError
 from kgw.wire.compiler import Codec
+from kgw.wire.decoder import MAX_ELEMENTS
 from kgw.wire.message import array, field, message
-from kgw.wire.primitives import BOOL, BYTES, FLOAT64, INT8, INT16, INT32, INT64, RECORDS, STRING, UINT16, UINT32, UUID
+from kgw.wire.primitives import (
+    BOOL,
+    BYTES,
+    FLOAT64,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    RECORDS,
+    STRING,
+    UINT16,
+    UINT32,
+    UUID,
+    encode_uvarint,
+)
 
 Records = bytes | memoryview | list[bytes | memoryview]
 
@@ -252,6 +267,34 @@ class LimitTests(SynchronousTestCase):
         start = b"\0" * 10 + bytes(4) + bytes(4)
         self.assertRaisesRegex(WireError, "points", V0.decode, start + struct.pack(">i", 3) + bytes(11))
         self.assertEqual(len(V0.decode(start + struct.pack(">i", 3) + bytes(12))[0].points), 3)
+
+    def test_elements_of_all_arrays(self) -> None:
+        """What the bytes left would hold is refused where it would become too many objects, wherever it stands."""
+        half = MAX_ELEMENTS // 2
+        words = [""] * half
+        most = Sample(numbers=[1] * half, words=words, points=[])
+        read, _ = V2.decode(b"".join(V2.encode(most)))
+        self.assertEqual((read.numbers, read.words), (most.numbers, words))
+        for more in (
+            Sample(numbers=[1] * half, words=[*words, ""]),
+            Sample(numbers=[1] * half, words=words, points=[Point()]),
+            Sample(words=words, marks=[1] * half),
+        ):
+            raised = self.assertRaises(WireError, V2.decode, b"".join(V2.encode(more)))
+            self.assertIn(str(MAX_ELEMENTS), str(raised))
+
+    def test_many_unknown_tags(self) -> None:
+        """They cost time though they make no objects."""
+        start = b"".join(V2.encode(Sample()))[:-1]
+        tags = b"\x09\0" * MAX_ELEMENTS
+        self.assertEqual(V2.decode(start + encode_uvarint(MAX_ELEMENTS) + tags)[0], Sample(old="gone"))
+        self.assertRaises(WireError, V2.decode, start + encode_uvarint(MAX_ELEMENTS + 1) + tags + b"\x09\0")
+
+    def test_long_strings(self) -> None:
+        """The compact form could carry longer ones; Kafka refuses them too."""
+        longest = Sample(note="x" * 0x7FFF)
+        self.assertEqual(V2.decode(b"".join(V2.encode(longest)))[0].note, longest.note)
+        self.assertRaises(WireError, V2.decode, b"".join(V2.encode(Sample(note="x" * 0x8000))))
 
     def test_negative(self) -> None:
         """No length is below -1."""

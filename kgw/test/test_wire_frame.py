@@ -76,6 +76,37 @@ class FrameReaderTests(SynchronousTestCase):
         self.assertEqual(drain(reader), frames[1:])
         self.assertEqual(reader.buffered, 0)
 
+    def test_small_requests_have_a_limit_of_their_own(self) -> None:
+        """A frame over it is taken where its API key is one of the large ones, and refused at that key elsewhere."""
+        large, small = b"\0\0" + bytes(500), b"\0\3" + bytes(500)
+        reader = FrameReader(LIMIT, 100, frozenset([b"\0\0"]))
+        reader.feed(framed(b"\0\3" + bytes(98), large, large, b"last"))
+        self.assertEqual(drain(reader), [b"\0\3" + bytes(98), large, large, b"last"])
+        for start in range(1, 5):
+            reader = FrameReader(LIMIT, 100, frozenset([b"\0\0"]))
+            reader.feed(framed(b"") + framed(small)[:start])
+            self.assertEqual(reader.take(), b"")
+            self.assertIsNone(reader.take())
+            self.assertEqual(reader.incomplete, 4 - start if start < 4 else 2)
+            reader.feed(framed(small)[start:5])
+            self.assertIsNone(reader.take())
+            self.assertEqual(reader.incomplete, 1)
+            reader.feed(framed(small)[5:6])
+            refused = str(self.assertRaises(WireError, reader.take))
+            for part in ("502 bytes", "key 3", "100", "kgw.control.request.max.bytes"):
+                self.assertIn(part, refused)
+            self.assertEqual(str(self.assertRaises(WireError, reader.take)), refused)
+
+    def test_large_requests_in_drops(self) -> None:
+        """Wherever they are cut."""
+        frames = [b"\0\0" + bytes(300), b"", b"\0\0" + bytes(101), b"\0\3"]
+        reader = FrameReader(LIMIT, 100, frozenset([b"\0\0"]))
+        got = []
+        for byte in framed(*frames):
+            reader.feed(bytes((byte,)))
+            got += drain(reader)
+        self.assertEqual(got, frames)
+
     def test_too_large_a_size_is_refused_before_its_bytes_come(self) -> None:
         self.assertIn("1001 bytes", self.refusal(struct.pack(">i", LIMIT + 1)))
 

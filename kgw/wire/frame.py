@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Set as AbstractSet
 
 from kgw.errors import WireError
 
 _SIZE = struct.Struct(">i")
 _PREFIX = _SIZE.size
+#: Bytes of the API key, which every request starts with.
+_KEY = 2
 
 #: Chunks smaller than this are joined while they wait.
 _SMALL = 4096
@@ -32,13 +35,24 @@ class FrameReader:
     out unless asked for, so a connection that is paused leaves its complete frames here; what waits is bounded
     by what was fed.
 
+    A small frame of tiny elements becomes many times its size in objects, so what carries no record batches has a
+    limit of its own, which is held against a frame as soon as its size and API key are there.
+
     @ivar limit: the most bytes a frame may have (C{socket.request.max.bytes}).
+    @ivar control_limit: the most bytes of a frame whose API is none of C{large}
+        (C{kgw.control.request.max.bytes}).
     """
 
-    __slots__ = ("_at", "_chunk", "_later", "_later_bytes", "_wanted", "limit")
+    __slots__ = ("_at", "_chunk", "_large", "_later", "_later_bytes", "_wanted", "control_limit", "limit")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, control_limit: int | None = None, large: AbstractSet[bytes] = frozenset()) -> None:
+        """
+        @param control_limit: C{None} for one limit alone.
+        @param large: the API keys, as their two bytes, for which C{limit} holds.
+        """
         self.limit = limit
+        self.control_limit = limit if control_limit is None else min(control_limit, limit)
+        self._large = large
         self._chunk = b""  # frames are cut from here, from _at on
         self._at = 0
         self._later: deque[bytes] = deque()
@@ -55,13 +69,15 @@ class FrameReader:
         """
         Bytes that the frame being received still wants, or 0.
 
-        It is known as soon as L{take} has returned C{None}. While only part of a size is there, that is what is
-        wanted.
+        It is known as soon as L{take} has returned C{None}. While only part of a size is there, or of the API key of
+        a frame that may be too large for its API, that is what is wanted.
         """
         if self._wanted >= 0:
             return max(0, self._wanted - self.buffered)
         held = self.buffered
-        return _PREFIX - held if 0 < held < _PREFIX else 0
+        if not 0 < held < _PREFIX + _KEY:
+            return 0
+        return (_PREFIX if held < _PREFIX else _PREFIX + _KEY) - held
 
     def feed(self, data: bytes) -> None:
         """Add the next bytes of the connection; they are kept as they are unless they are few."""
@@ -81,15 +97,15 @@ class FrameReader:
         """
         The next whole frame, without its size; C{None} when more bytes are needed.
 
-        @raise WireError: the size is negative or over the limit. It is raised again by every further call.
+        @raise WireError: the size is negative or over its limit. It is raised again by every further call.
         """
         if self._wanted < 0:
             chunk = self._chunk
             start = self._at + 4
             if start <= len(chunk):
                 (size,) = _SIZE.unpack_from(chunk, start - 4)
-                if not 0 <= size <= self.limit:
-                    raise self._refusal(size)
+                if not 0 <= size <= self.control_limit:
+                    return self._take_across()
                 end = start + size
                 if end < len(chunk):
                     self._at = end
@@ -103,16 +119,20 @@ class FrameReader:
     def _take_across(self) -> bytes | None:
         """Like L{take}, for a frame that does not lie in the first chunk as a whole."""
         if self._wanted < 0:
-            while len(self._chunk) - self._at < _PREFIX and self._later:
-                # at most three bytes stand in front of the chunk they are joined with
-                self._chunk = self._chunk[self._at :] + self._next_chunk()
-                self._at = 0
-            if len(self._chunk) - self._at < _PREFIX:
-                self._drop_taken()
+            if not self._gather(_PREFIX):
                 return None
             (size,) = _SIZE.unpack_from(self._chunk, self._at)
             if not 0 <= size <= self.limit:
                 raise self._refusal(size)
+            if size > self.control_limit:
+                if not self._gather(_PREFIX + _KEY):
+                    return None
+                key = self._chunk[self._at + _PREFIX : self._at + _PREFIX + _KEY]
+                if key not in self._large:
+                    raise WireError(
+                        f"a frame of {size} bytes for API key {int.from_bytes(key, 'big', signed=True)}, which carries"
+                        f" no records; the limit is {self.control_limit} (kgw.control.request.max.bytes)"
+                    )
             self._at += _PREFIX
             self._wanted = size
         wanted = self._wanted
@@ -121,6 +141,17 @@ class FrameReader:
             return None
         self._wanted = -1
         return self._cut(wanted)
+
+    def _gather(self, size: int) -> bool:
+        """Have the next C{size} bytes in one piece; false where they are not there yet."""
+        while len(self._chunk) - self._at < size and self._later:
+            # at most five bytes stand in front of the chunk they are joined with
+            self._chunk = self._chunk[self._at :] + self._next_chunk()
+            self._at = 0
+        if len(self._chunk) - self._at < size:
+            self._drop_taken()
+            return False
+        return True
 
     def _cut(self, size: int) -> bytes:
         pieces = [memoryview(self._chunk)[self._at : self._at + size]]

@@ -8,6 +8,9 @@ from typing import NamedTuple
 from kgw.errors import WireError
 from kgw.wire.primitives import decode_uvarint
 
+#: Kafka's request headers have no tag yet.
+_MAX_TAGS = 1000
+
 _START = struct.Struct(">hhi")
 _CLIENT_ID = struct.Struct(">h")
 _RESPONSE = struct.Struct(">ii")
@@ -75,6 +78,8 @@ def _skip_tags(frame: bytes, offset: int) -> int:
     count, offset = decode_uvarint(frame, offset)
     if count * 2 > len(frame) - offset:
         raise WireError("the request header counts more tags than it has bytes")
+    if count > _MAX_TAGS:
+        raise WireError(f"the request header has {count} tags")
     for _ in range(count):
         _, offset = decode_uvarint(frame, offset)
         size, offset = decode_uvarint(frame, offset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, fail, gatherResults, succeed
@@ -28,10 +28,13 @@ from kgw.engine.local.checkpoint import (
     replace_file,
 )
 from kgw.engine.local.directory import DataDirectory, decode_id, encode_id
+from kgw.engine.local.pages import PageReads
 from kgw.engine.local.partition import LocalPartitionLog
 from kgw.engine.local.recovery import Recovered, Recovery
+from kgw.engine.local.retention import find_ages
 from kgw.engine.local.rounds import Rounds
 from kgw.engine.local.segment import Handles
+from kgw.engine.local.spares import Spares, unlink_all
 from kgw.engine.local.surroundings import Surroundings
 from kgw.engine.local.tail import TailBudget
 from kgw.errors import ErrorCode, KafkaError
@@ -77,6 +80,10 @@ class LocalLogEngine:
         producer_id_expiration_ms: int = 86_400_000,
         checkpoint_ms: int = 60_000,
         open_files: int = 512,
+        recycle_bytes: int = 1 << 30,
+        small_bytes: int = 1 << 20,
+        reader: IBridge | None = None,
+        sync: Callable[[int], None] = os.fdatasync,
     ) -> None:
         """
         @param clock: C{seconds()} is epoch seconds.
@@ -85,6 +92,11 @@ class LocalLogEngine:
         @param checkpoint_ms: how often logs are flushed so that recovery need not look at what is older
             (C{log.flush.offset.checkpoint.interval.ms}).
         @param open_files: at most this many segments are open at a time.
+        @param recycle_bytes: in files of deleted segments that are kept to be written again
+            (C{kgw.recycle.max.bytes}).
+        @param small_bytes: segments with fewer get no disk space ahead of what is written, and are not kept.
+        @param reader: runs reads that wait for the disk; C{bridge} where there is none of their own.
+        @param sync: makes a file durable, given its descriptor.
         """
         self._directory = directory
         self._path = directory.path
@@ -96,14 +108,21 @@ class LocalLogEngine:
         self._starts = Rounds("log start offsets cannot be written", self._write_starts)
         self._points = Rounds("recovery points cannot be written", self._write_points)
         self._checkpoints = Rounds("checkpoint", self._checkpoint)
+        pages = PageReads(directory.path)
+        self._spares = Spares(bridge, pages, recycle_bytes, small_bytes)
         self._around = Surroundings(
             clock,
             bridge,
+            reader or bridge,
+            pages,
+            self._spares,
             TailBudget(tail_bytes),
             self._handles,
             persist_starts=self._starts.join,
             unlink_later=self._unlink_later,
             checkpoint_due=self._checkpoint_due,
+            small_bytes=small_bytes,
+            sync=sync,
         )
         self._ids: dict[str, bytes] = {}
         self._due: dict[LocalPartitionLog, None] = {}
@@ -211,6 +230,7 @@ class LocalLogEngine:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._spares.release()
         failures: list[Failure] = []
         await gatherResults([log.close().addErrback(failures.append) for log in self._logs.values()])
         try:
@@ -315,7 +335,16 @@ class LocalLogEngine:
 
     # What is done now and then
 
-    def _maintain(self) -> None:
+    def _maintain(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._maintain_each())
+
+    async def _maintain_each(self) -> None:
+        segments = [segment for log in self._logs.values() for segment in log.ageless()]
+        if segments:
+            views = [segment.view() for segment in segments]
+            await self._around.reader.call(find_ages, views)
+            for segment, view in zip(segments, views, strict=True):
+                segment.adopt(view)
         now_ms = int(self._clock.seconds() * 1000)
         for log in list(self._logs.values()):
             try:
@@ -367,7 +396,7 @@ class LocalLogEngine:
         self._unlinks[call] = paths
 
     def _unlink(self, call: IDelayedCall) -> None:
-        self._bridge.call(_unlink_all, self._unlinks.pop(call)).addErrback(
+        self._bridge.call(unlink_all, self._unlinks.pop(call)).addErrback(
             lambda failure: self._log.error("old segments stay: {reason}", reason=failure.getErrorMessage())
         )
 
@@ -396,12 +425,3 @@ def _write_metadata(folder: str, topic_id: bytes) -> None:
 
 def _replace_durably(path: str, content: bytes) -> None:
     replace_file(path, content, durable=True)
-
-
-def _unlink_all(paths: list[str]) -> None:
-    for path in paths:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            # Its topic was deleted meanwhile, folder and all.
-            continue

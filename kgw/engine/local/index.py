@@ -6,7 +6,9 @@ import os
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
+from struct import Struct
 
+_TIME = Struct(">qi")
 _SWAP = sys.byteorder == "little"
 
 
@@ -18,6 +20,19 @@ def _load(path: str, width: int) -> bytes | None:
     except FileNotFoundError:
         return None
     return content[: len(content) // width * width]
+
+
+def last_time(path: str) -> tuple[int, int] | None:
+    """The last entry of a time index file, a timestamp and a relative offset; C{None} where there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        at = os.fstat(descriptor).st_size // _TIME.size - 1
+        return _TIME.unpack(os.pread(descriptor, _TIME.size, at * _TIME.size)) if at >= 0 else None
+    finally:
+        os.close(descriptor)
 
 
 def _append(path: str, position: int, content: bytes) -> None:
@@ -61,8 +76,9 @@ class OffsetIndex:
 
     def append(self, relative: int, position: int) -> None:
         """Add an entry behind all others."""
-        self.offsets.append(relative)
+        # In this order: another thread may look, and finds a position to each offset.
         self.positions.append(position)
+        self.offsets.append(relative)
 
     def before(self, relative: int) -> int:
         """Where to begin looking for the batch that holds an offset."""
@@ -113,13 +129,13 @@ class OffsetIndex:
         """Write the entries that the file does not hold yet."""
         if self.saved:
             return
-        self._saved = max(0, self._saved)
-        pairs = array("i", bytes(8 * (len(self.offsets) - self._saved)))
-        pairs[0::2] = self.offsets[self._saved :]
-        pairs[1::2] = self.positions[self._saved :]
+        saved = max(0, self._saved)
+        pairs = array("i", bytes(8 * (len(self.offsets) - saved)))
+        pairs[0::2] = self.offsets[saved:]
+        pairs[1::2] = self.positions[saved:]
         if _SWAP:
             pairs.byteswap()
-        _append(self.path, self._saved * 8, pairs.tobytes())
+        _append(self.path, saved * 8, pairs.tobytes())
         self._saved = len(self.offsets)
 
 
@@ -143,13 +159,14 @@ class TimeIndex:
         self._saved = -1
 
     def __len__(self) -> int:
-        return len(self.offsets)
+        return len(self.timestamps)
 
     def append(self, timestamp: int, relative: int) -> None:
         """Add an entry, unless it says nothing new."""
         if not self.offsets or (timestamp > self.timestamps[-1] and relative > self.offsets[-1]):
-            self.timestamps.append(timestamp)
+            # In this order, as above.
             self.offsets.append(relative)
+            self.timestamps.append(timestamp)
 
     def before(self, timestamp: int) -> int:
         """The relative offset behind which the first record at or behind C{timestamp} is, or 0."""
@@ -197,13 +214,13 @@ class TimeIndex:
         """Write the entries that the file does not hold yet."""
         if self.saved:
             return
-        self._saved = max(0, self._saved)
-        offsets = self.offsets[self._saved :]
+        saved = max(0, self._saved)
+        offsets = self.offsets[saved:]
         halves = array("i")
-        halves.frombytes(self.timestamps[self._saved :].tobytes())
+        halves.frombytes(self.timestamps[saved:].tobytes())
         words = array("i", bytes(12 * len(offsets)))
         words[0::3], words[1::3], words[2::3] = halves[_SWAP::2], halves[1 - _SWAP :: 2], offsets
         if _SWAP:
             words.byteswap()
-        _append(self.path, self._saved * 12, words.tobytes())
+        _append(self.path, saved * 12, words.tobytes())
         self._saved = len(self.offsets)

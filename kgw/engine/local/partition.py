@@ -5,25 +5,27 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kgw.engine.local.durability import Durability
 from kgw.engine.local.files import LogFiles
+from kgw.engine.local.pages import NotInMemory
+from kgw.engine.local.reads import Reads
 from kgw.engine.local.recovery import Recovered
-from kgw.engine.local.retention import expired, first_at, newest
-from kgw.engine.local.segment import MAX_RELATIVE, write_rest
+from kgw.engine.local.retention import ageless, expired, first_at, newest
+from kgw.engine.local.room import Room
+from kgw.engine.local.segment import Segment, write_rest
 from kgw.engine.local.surroundings import Surroundings
 from kgw.engine.local.tail import Tail
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import IPartitionLog
 from kgw.log.producer_state import BatchMetadata
-from kgw.model import Appended, Bounds, EpochEnd, Fetched, LogConfig, TimestampOffset, TopicPartition
+from kgw.model import Appended, Bounds, Buffer, EpochEnd, Fetched, LogConfig, TimestampOffset, TopicPartition
 from kgw.wire.records import LOG_APPEND_TIME, RecordBatch
 
 _NEVER = (1 << 63) - 1
@@ -74,11 +76,10 @@ class LocalPartitionLog:
         #: Whether the last write failed; the next append finds out whether the disk is well again.
         self._offline = False
         unsynced = self._files.unsynced(self.recovery_point)
-        self._durability = Durability(
-            folder, around.bridge, lambda: (self._end, self._active), self.recovery_point, unsynced
-        )
-        self._sync_timer: IDelayedCall | None = None
-        self.config = config
+        self._durability = Durability(folder, around, lambda: (self._end, self._active), self.recovery_point, unsynced)
+        self._reads = Reads(self._files, around.reader)
+        self._room = Room(self._files, around, config)
+        self._obey(config)
 
     def __repr__(self) -> str:
         return f"<LocalPartitionLog {self.name} {self._start}..{self._end}>"
@@ -90,11 +91,13 @@ class LocalPartitionLog:
 
     @config.setter
     def config(self, config: LogConfig) -> None:
+        self._obey(config)
+        self._room.configure(config)
+
+    def _obey(self, config: LogConfig) -> None:
         self._config = config
         self._interval = config.index_interval_bytes
         self._syncing = config.flush_messages < _NEVER or config.flush_ms < _NEVER
-        self._jitter = int(self._around.random.random() * min(config.segment_jitter_ms, config.segment_ms))
-        self._limit_active()
 
     @property
     def log_start_offset(self) -> int:
@@ -129,13 +132,15 @@ class LocalPartitionLog:
         segment, base, size, timestamp = self._active, self._end, batch.size, batch.max_timestamp
         last = base + batch.last_offset_delta
         position = segment.position
-        header, rest = batch.header(base, self.leader_epoch), batch.tail
+        header, rest, room = batch.header(base, self.leader_epoch), batch.tail, self._room
         try:
-            if position + size > self._roll_bytes or timestamp > self._roll_timestamp or last > self._roll_offset:
-                if position:
+            if position + size > room.bytes or timestamp > room.timestamp or last > room.offset:
+                if room.is_over(position + size, timestamp, last):
                     self._roll()
-                segment = self._active
-                position = segment.position
+                    segment = self._active
+                    position = segment.position
+                else:
+                    room.grow()
             fd = segment.fd
             if fd < 0:
                 fd = segment.descriptor()
@@ -151,7 +156,7 @@ class LocalPartitionLog:
         self._bounds = None
         self._tail.append(base, header, rest, size)
         if not position:
-            self._limit_active()
+            room.measure()
         if producer_id >= 0:
             self._producers.appended(batch, base, now_ms)
         if self._offline:
@@ -161,7 +166,7 @@ class LocalPartitionLog:
         if self._watchers:
             self._notify(size)
         if self._syncing:
-            return self._acknowledge_synced(appended, batch.last_offset_delta + 1)
+            return self._durability.acknowledge(appended, batch.last_offset_delta + 1, self._config)
         return succeed(appended)
 
     def _repeated(self, earlier: BatchMetadata) -> Deferred[Appended]:
@@ -178,8 +183,7 @@ class LocalPartitionLog:
             reason = error.strerror
             self._log.error("{name} cannot be written: {reason}; producers are told", name=self.name, reason=reason)
         try:
-            if self._active.fd >= 0:
-                os.ftruncate(self._active.fd, self._active.position)
+            self._room.write_failed(error)
         except OSError:
             # The next batch goes over what is there, and recovery cuts it; this only tidies up.
             self._log.debug("{name}: the torn end stays", name=self.name)
@@ -187,47 +191,17 @@ class LocalPartitionLog:
 
     # Rolling
 
-    def _limit_active(self) -> None:
-        """Work out beforehand what makes the next append roll the active segment."""
-        segment, config = self._active, self._config
-        if not segment.position:
-            # A batch larger than segment.bytes gets a segment of its own.
-            self._roll_bytes = self._roll_timestamp = _NEVER
-        else:
-            self._roll_bytes = config.segment_bytes
-            oldest = segment.first_timestamp
-            self._roll_timestamp = oldest + config.segment_ms - self._jitter if oldest >= 0 else _NEVER
-        # Each batch that is indexed is longer than the interval, so this is where the index is full.
-        entries = config.segment_index_bytes // 8
-        self._roll_bytes = min(self._roll_bytes, max(1, entries) * max(self._interval, 61))
-        self._roll_offset = segment.base_offset + MAX_RELATIVE
-
     def _roll(self) -> None:
         """
         Seal the active segment and begin another.
 
         @raise OSError: nothing has changed.
         """
-        self._durability.sealed(self._files.roll(self._end, self._producers))
+        self._durability.sealed(self._room.roll(self._end, self._producers))
         self._active = self._files.active
-        self._limit_active()
         self._around.checkpoint_due(self)
 
     # Durability
-
-    def _acknowledge_synced(self, appended: Appended, records: int) -> Deferred[Appended]:
-        """The acknowledgement that C{flush.messages} and C{flush.ms} ask for."""
-        self._durability.records += records
-        if self._durability.records >= self._config.flush_messages:
-            return self._durability.sync().addCallback(lambda _: appended)
-        if self._config.flush_ms < _NEVER and self._sync_timer is None:
-            self._sync_timer = self._clock.callLater(self._config.flush_ms / 1000, self._sync_on_time)
-        return succeed(appended)
-
-    def _sync_on_time(self) -> None:
-        self._sync_timer = None
-        # A failure is logged where it is found, and nobody waits for this one.
-        self._durability.sync().addErrback(lambda _: None)
 
     def checkpoint(self) -> Deferred[None]:
         """
@@ -240,7 +214,8 @@ class LocalPartitionLog:
             return succeed(None)
         try:
             if end == self.recovery_point and self._files.has_snapshot(end) and self._active.indexed:
-                return succeed(None)
+                # All is written down, but a file may have been cut.
+                return self._durability.sync()
             self._active.save_indexes()
             self._files.save_snapshot(end, self._producers)
         except OSError as error:
@@ -257,6 +232,12 @@ class LocalPartitionLog:
 
         @return: fails with C{KAFKA_STORAGE_ERROR} where the disk does not take it; the log is closed all the same.
         """
+        try:
+            if self._gone is None and self._room.settle():
+                self._durability.shortened()
+        except OSError as error:
+            # The next start cuts it.
+            self._log.debug("{name}: the file stays long: {reason}", name=self.name, reason=error.strerror)
         checkpoint = self.checkpoint()
         self._retire(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} is closed")
 
@@ -268,14 +249,15 @@ class LocalPartitionLog:
 
     def delete(self) -> None:
         """Fail from now on with C{UNKNOWN_TOPIC_OR_PARTITION}; the caller removes the folder."""
-        self._retire(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{self.name} was deleted")
+        code, reason = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{self.name} was deleted"
+        self._durability.abandon((code, reason))
+        self._retire(code, reason)
+        self._around.spares.release(self.folder)
         self._files.release()
 
     def _retire(self, code: ErrorCode, reason: str) -> None:
         self._gone = (code, reason)
-        if self._sync_timer is not None:
-            self._sync_timer.cancel()
-            self._sync_timer = None
+        self._durability.stop()
         self._tail.clear()
         self._notify(-1)
 
@@ -296,12 +278,35 @@ class LocalPartitionLog:
             records, size = self._tail.read(offset, max_bytes, at_least_one)
             return succeed(Fetched(records, size, bounds))
         try:
-            records, size = self._files.read(offset, max_bytes, at_least_one)
+            records, size = self._files.read(offset, max_bytes, at_least_one, self._around.pages.read)
+        except NotInMemory:
+            return self._read_in_thread(offset, max_bytes, at_least_one)
         except KafkaError as error:
             return fail(error)
         except OSError as error:
             return fail(self._read_failed(error))
         return succeed(Fetched(records, size, bounds))
+
+    def _read_in_thread(self, offset: int, max_bytes: int, at_least_one: bool) -> Deferred[Fetched]:
+        def found(result: tuple[list[Buffer], int]) -> Fetched:
+            self._check(offset)
+            return Fetched(*result, self._bounds or self._now())
+
+        return self._reads.read(offset, max_bytes, at_least_one).addCallbacks(found, self._not_found, (), {}, (offset,))
+
+    def _check(self, offset: int) -> None:
+        """The log may have been deleted or trimmed since a thread was asked to read."""
+        if self._gone is not None:
+            raise KafkaError(*self._gone)
+        if offset < self._start:
+            raise self._out_of_range(offset)
+
+    def _not_found(self, failure: Failure, offset: int) -> Failure:
+        if failure.check(CancelledError) is None:
+            self._check(offset)
+        if isinstance(failure.value, OSError):
+            raise self._read_failed(failure.value)
+        return failure
 
     def _read_failed(self, error: OSError) -> KafkaError:
         if error.errno != errno.ENOENT:
@@ -327,21 +332,22 @@ class LocalPartitionLog:
 
     def offset_for_time(self, timestamp: int) -> Deferred[TimestampOffset]:
         """See L{IPartitionLog.offset_for_time}."""
-        return self._look(lambda: first_at(self._files.segments, timestamp, self._start))
+        return self._look(lambda segments, start: first_at(segments, timestamp, start))
 
     def offset_of_max_timestamp(self) -> Deferred[TimestampOffset]:
         """See L{IPartitionLog.offset_of_max_timestamp}."""
-        return self._look(lambda: newest(self._files.segments, self._start))
+        return self._look(newest)
 
-    def _look(self, search: Callable[[], TimestampOffset]) -> Deferred[TimestampOffset]:
+    def _look(self, search: Callable[[Sequence[Segment], int], TimestampOffset]) -> Deferred[TimestampOffset]:
         if self._gone is not None:
             return fail(KafkaError(*self._gone))
-        try:
-            return succeed(search())
-        except KafkaError as error:
-            return fail(error)
-        except OSError as error:
-            return fail(self._read_failed(error))
+
+        def found(result: TimestampOffset) -> TimestampOffset:
+            self._check(_NEVER)
+            return result
+
+        looking = self._reads.look(search, lambda: self._start)
+        return looking.addCallbacks(found, self._not_found, (), {}, (_NEVER,))
 
     def end_of_epoch(self, leader_epoch: int) -> Deferred[EpochEnd]:
         """See L{IPartitionLog.end_of_epoch}; by the rules of Kafka's C{LeaderEpochFileCache.endOffsetFor}."""
@@ -376,6 +382,10 @@ class LocalPartitionLog:
 
         return self._around.persist_starts().addCallback(trimmed)
 
+    def ageless(self) -> list[Segment]:
+        """The segments that L{find_ages} should look at before L{maintain} does."""
+        return ageless(self._files.segments, self._config) if self._gone is None else []
+
     def maintain(self, now_ms: int) -> None:
         """
         Let go of what C{retention.ms}, C{retention.bytes} and C{producer.id.expiration.ms} no longer keep.
@@ -400,18 +410,20 @@ class LocalPartitionLog:
         """Remove the segments that end at or below the log start offset."""
         if self._gone is not None:
             return
+        paths: list[str] = []
         try:
             if self._start == self._end and self._active.position:
                 self._roll()
-            gone = self._files.below(self._start)
-            paths = self._files.discard(self._start)
+            for segment in self._files.below(self._start):
+                removed = self._files.discard(segment)
+                # Nobody but readers that will be refused uses the file, so it may be written again.
+                if self._durability.forget(segment) and self._around.spares.keep(removed[0], segment.position):
+                    del removed[0]
+                paths += removed
         except OSError as error:
             self._log.error("{name}: old segments stay: {reason}", name=self.name, reason=error.strerror)
-            return
-        if not gone:
-            return
-        self._durability.forget(gone)
-        self._around.unlink_later(paths, self._config.file_delete_delay_ms)
+        if paths:
+            self._around.unlink_later(paths, self._config.file_delete_delay_ms)
 
     # Watching
 

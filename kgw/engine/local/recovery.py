@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from kgw.engine.local.checkpoint import LEADER_EPOCHS, format_pairs, read_file, read_pairs, replace_file
-from kgw.engine.local.segment import DAMAGED, DELETED, INDEX, LOG, TIME_INDEX, Handles, Hole, Segment, file_name
+from kgw.engine.local.segment import (
+    DAMAGED,
+    DELETED,
+    INDEX,
+    LOG,
+    RECYCLED,
+    TIME_INDEX,
+    Handles,
+    Hole,
+    Segment,
+    file_name,
+    unlink_if_there,
+)
+from kgw.engine.local.spares import SPOILT
 from kgw.errors import WireError
 from kgw.log.producer_state import ProducerStates
 from kgw.wire.crc32c import crc32c
@@ -17,6 +31,7 @@ from kgw.wire.records import CRC_END, HEADER_SIZE, BatchHeader, peek
 SNAPSHOT = ".snapshot"
 _LEFTOVERS = (DELETED, ".tmp", ".cleaned", ".swap")
 _CHUNK = 1 << 20
+_ZEROS = bytes(_CHUNK)
 
 
 @dataclass(slots=True)
@@ -56,7 +71,8 @@ class Recovery:
         """
         Open one folder. Blocks; runs on any thread as long as nothing else uses the folder.
 
-        @param start_offset: where the log begins, if there are no segments.
+        @param start_offset: the log start offset, which was written down durably; it may be behind what a power
+            cut has left, and offsets must not be given a second time.
         @param recovery_point: offsets below it are known to be good.
         @raise OSError: a file cannot be read or written.
         """
@@ -71,9 +87,16 @@ class Recovery:
         for at, segment in enumerate(segments):
             following = segments[at + 1].base_offset if at + 1 < len(segments) else None
             end = self._open_segment(segment, following, recovery_point, index_interval, names, notes)
-        epochs = self._epochs(folder, segments, end, self.clean and not notes)
+        for name in names:
+            if name.endswith(RECYCLED):
+                # All files end where the log in them does by now.
+                unlink_if_there(os.path.join(folder, name))
         producers = ProducerStates(self.producer_expiration_ms)
         snapshots = _restore(folder, names, segments, end, producers, notes)
+        if end < start_offset:
+            notes.append(f"the log ends at offset {end}, in front of where it starts; it goes on at {start_offset}")
+            segments, end = [self._begin_anew(folder, segments, start_offset)], start_offset
+        epochs = self._epochs(folder, segments, end, self.clean and not notes)
         return Recovered(segments, end, epochs, producers, snapshots, notes)
 
     def _open_segment(
@@ -89,8 +112,9 @@ class Recovery:
         name = file_name(segment.base_offset)
         indexed = name + INDEX in names and name + TIME_INDEX in names
         if name + LOG not in names:
-            segment.descriptor()
+            segment.create()
         size = segment.position = os.stat(segment.stem + LOG).st_size
+        segment.recycled = name + RECYCLED in names
         if name + DAMAGED in names:
             segment.load_holes()
         if following is not None and (self.clean or following <= recovery_point):
@@ -99,16 +123,30 @@ class Recovery:
                 segment.build_indexes(interval)
                 segment.seal()
             segment.sealed = True
+            segment.flushed = size
             return following
         if self.clean and following is None and (not size or indexed):
             found = _trusted_end(segment, interval)
             if found is not None:
+                segment.flushed = size
                 return found
         end = _check(segment, following, recovery_point, interval, indexed, notes)
+        segment.recycled = False
         if following is None:
             return end
         segment.seal()
         return following
+
+    def _begin_anew(self, folder: str, segments: list[Segment], start_offset: int) -> Segment:
+        """Remove segments that hold nothing but what was trimmed away; returns an empty one."""
+        for segment in segments:
+            segment.release()
+            for ending in (LOG, INDEX, TIME_INDEX, DAMAGED):
+                unlink_if_there(segment.stem + ending)
+        segment = Segment(folder, start_offset, self.handles)
+        segment.create()
+        segment.start_indexes()
+        return segment
 
     def _epochs(self, folder: str, segments: list[Segment], end: int, clean: bool) -> list[tuple[int, int]]:
         """The leader epochs; an unclean stop begins another, because what clients saw may have been cut."""
@@ -142,6 +180,8 @@ def _trusted_end(segment: Segment, interval: int) -> int | None:
     for found, header in segment.headers(segment.base_offset if not at else _first_offset(segment, at)):
         if found < at:
             continue
+        if header.base_offset < end:
+            return None
         segment.account(header.size, header.last_offset, header.max_timestamp, found, interval)
         end, position = header.next_offset, found + header.size
     if position in holes:
@@ -186,15 +226,19 @@ def _check(
     @return: the offset behind the last sound batch.
     """
     position, expected = _begin_check(segment, recovery_point, indexed)
+    segment.flushed = position
     known = len(segment.holes)
-    size, reader = segment.position, _Reader(segment.descriptor(), segment.position)
-    while position < size:
+    size = segment.position
+    reader = _Reader(segment.descriptor(), size, segment.base_offset if segment.recycled else -1)
+    while position < size and expected != following:
         header = reader.batch(position)
         if header is not None and header.base_offset == expected:
             segment.account(header.size, header.last_offset, header.max_timestamp, position, interval)
             position += header.size
             expected = header.next_offset
             continue
+        if reader.is_zero(position):
+            break
         found = reader.neighbour(position, expected) or reader.search(position + 1, expected)
         if found is None:
             break
@@ -203,8 +247,10 @@ def _check(
     if following is not None and expected < following:
         segment.holes.append(Hole(expected, following - 1, position, size))
     elif position < size:
-        cut = f"cut {size - position} bytes that are no whole batch"
-        notes.append(f"{segment.stem}{LOG}: {cut}; the log ends at offset {expected}")
+        # Space allocated ahead and an old file's batches are to be expected there, and nothing to speak of.
+        if not segment.recycled and not reader.is_zero(position):
+            cut = f"cut what is no whole batch from byte {position} on"
+            notes.append(f"{segment.stem}{LOG}: {cut}; the log ends at offset {expected}")
         os.ftruncate(segment.descriptor(), position)
         segment.position = position
     for hole in segment.holes[known:]:
@@ -236,9 +282,13 @@ def _begin_check(segment: Segment, recovery_point: int, indexed: bool) -> tuple[
 class _Reader:
     """Reads a segment from front to back in large pieces."""
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, stale: int) -> None:
+        """
+        @param stale: batches with offsets below it are left from when the file was another segment's; -1 for none.
+        """
         self._descriptor = descriptor
         self._size = size
+        self._stale = stale
         self._start = 0
         self._data = b""
 
@@ -250,8 +300,12 @@ class _Reader:
             self._start = position
         return position - self._start
 
-    def batch(self, position: int) -> BatchHeader | None:
-        """The header of the whole and sound batch at C{position}; C{None} where there is none."""
+    def batch(self, position: int, spoilt: int = 0) -> BatchHeader | None:
+        """
+        The header of the whole and sound batch at C{position}; C{None} where there is none.
+
+        @param spoilt: by what the checksum is known to be wrong.
+        """
         try:
             at = self._view(position, HEADER_SIZE)
             header = peek(self._data, at)
@@ -260,7 +314,7 @@ class _Reader:
         if position + header.size > self._size:
             return None
         at = self._view(position, header.size)
-        sound = crc32c(self._data[at + CRC_END : at + header.size]) == header.crc
+        sound = crc32c(self._data[at + CRC_END : at + header.size]) == header.crc ^ spoilt
         return header if sound and header.last_offset_delta >= 0 else None
 
     def neighbour(self, position: int, expected: int) -> tuple[int, int] | None:
@@ -273,17 +327,41 @@ class _Reader:
         header = self.batch(behind) if behind < self._size else None
         return (behind, header.base_offset) if header is not None and header.base_offset > expected else None
 
+    def is_zero(self, position: int) -> bool:
+        """Whether there are nothing but zeros to the end of the file: space that was allocated and not written."""
+        while position < self._size:
+            try:
+                # Over space that no block was written of, at once.
+                position = max(position, os.lseek(self._descriptor, position, os.SEEK_DATA))
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return True
+            data = os.pread(self._descriptor, min(_CHUNK, self._size - position), position)
+            if not data or data != _ZEROS[: len(data)]:
+                return not data
+            position += len(data)
+        return True
+
     def search(self, position: int, expected: int) -> tuple[int, int] | None:
-        """The position and base offset of the next sound batch behind damage, with an offset above C{expected}."""
+        """
+        The position and base offset of the next sound batch behind damage, with an offset above C{expected}.
+
+        A batch left of the segment whose file this was before (L{Spares}) ends the search: a log is written from
+        front to back over what is there, so nothing new is behind it that was ever durable.
+        """
         # A base offset's upper half, a length below 112 MiB and the magic byte leave few places to look at.
         prefix = re.escape(expected.to_bytes(8, "big")[:4])
         pattern = re.compile(b"(?s)(?=" + prefix + b".{4}[\\x00-\\x06].{7}\\x02)")
         while position + HEADER_SIZE <= self._size:
             data = os.pread(self._descriptor, min(_CHUNK, self._size - position), position)
             for match in pattern.finditer(data):
-                header = self.batch(position + match.start())
+                at = position + match.start()
+                header = self.batch(at)
                 if header is not None and header.base_offset > expected:
-                    return position + match.start(), header.base_offset
+                    return at, header.base_offset
+                old = self.batch(at, SPOILT) if self._stale >= 0 and header is None else None
+                if old is not None and old.next_offset <= self._stale:
+                    return None
             position += max(1, len(data) - HEADER_SIZE)
         return None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from kgw.engine.local.segment import Segment
+from kgw.engine.local.index import last_time
+from kgw.engine.local.segment import TIME_INDEX, Segment
 from kgw.errors import ErrorCode, KafkaError, WireError
 from kgw.model import NO_OFFSET, LogConfig, TimestampOffset
 from kgw.wire.records import BatchHeader, Record, RecordBatch
@@ -35,6 +36,25 @@ def expired(segments: Sequence[Segment], config: LogConfig, now_ms: int) -> int:
             excess -= segments[count].position
             count += 1
     return count
+
+
+def ageless(segments: Sequence[Segment], config: LogConfig) -> list[Segment]:
+    """The sealed segments that L{find_ages} should look at before L{expired} does."""
+    if "delete" not in config.cleanup_policy or config.retention_ms < 0:
+        return []
+    return [segment for segment in segments if segment.sealed and segment.max_timestamp < 0]
+
+
+def find_ages(views: Sequence[Segment]) -> None:
+    """Have the largest timestamps of segments in memory, by what their time indexes end with; blocks."""
+    for view in views:
+        try:
+            found = last_time(view.stem + TIME_INDEX)
+        except OSError:
+            # Whoever needs it looks again.
+            continue
+        if found is not None and found[0] >= 0:
+            view.max_timestamp, view.max_timestamp_offset = found[0], view.base_offset + found[1]
 
 
 def first_at(segments: Sequence[Segment], timestamp: int, start_offset: int) -> TimestampOffset:

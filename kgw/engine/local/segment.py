@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from kgw.model import Buffer
 from kgw.wire.records import HEADER_SIZE, BatchHeader, peek
 
 LOG, INDEX, TIME_INDEX, DAMAGED, DELETED = ".log", ".index", ".timeindex", ".damaged", ".deleted"
+#: An empty file beside a log file that has stale batches of an older segment behind its own.
+RECYCLED = ".recycled"
 
 #: Base offset, length behind the first 12 bytes, last offset delta.
 _frame = Struct(">qi11xi").unpack_from
@@ -39,6 +41,14 @@ def write_rest(fd: int, data: bytes, written: int, position: int) -> None:
         if not more:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         written += more
+
+
+def unlink_if_there(path: str) -> None:
+    """Remove a file that somebody else may have removed."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
 
 
 class Hole(NamedTuple):
@@ -99,19 +109,28 @@ class Segment:
     @ivar unindexed: bytes since the last entry in the offset index.
     @ivar used: was needed since L{Handles} last looked.
     @ivar fd: the open file, or -1.
+    @ivar allocated: where the file may end, if that is behind C{position}; else less than it.
+    @ivar flushed: bytes in front of this position survive the end of the machine.
+    @ivar recycled: was begun in the file of an older segment.
+    @ivar gone: is no longer in the log; what was read from its file since then may be anything.
     """
 
     __slots__ = (
         "_handles",
         "_offsets",
+        "_source",
         "_times",
+        "allocated",
         "base_offset",
         "fd",
         "first_timestamp",
+        "flushed",
+        "gone",
         "holes",
         "max_timestamp",
         "max_timestamp_offset",
         "position",
+        "recycled",
         "sealed",
         "stem",
         "unindexed",
@@ -129,23 +148,59 @@ class Segment:
         self.sealed = False
         self.used = False
         self.fd = -1
+        self.allocated = 0
+        self.flushed = 0
+        self.recycled = False
+        self.gone = False
         self.holes: list[Hole] = []
         self._handles = handles
         self._offsets: OffsetIndex | None = None
         self._times: TimeIndex | None = None
+        #: Of what this is a view.
+        self._source: Segment | None = None
 
     def __repr__(self) -> str:
         return f"<Segment {self.stem}{LOG} {self.position} bytes>"
 
     # The file
 
+    def create(self) -> None:
+        """Begin with an empty file, or with the one that is there."""
+        self.fd = os.open(self.stem + LOG, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._handles.opened(self)
+
     def descriptor(self) -> int:
         """The open file."""
         self.used = True
         if self.fd < 0:
-            self.fd = os.open(self.stem + LOG, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            if self.gone:
+                # Its path may by now be that of another topic of the same name.
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.stem + LOG)
+            self.fd = os.open(self.stem + LOG, os.O_RDWR | os.O_CLOEXEC)
             self._handles.opened(self)
         return self.fd
+
+    def begin_in(self, path: str, size: int) -> None:
+        """Take over the file of an older segment of the same log, with what is in it."""
+        os.close(os.open(self.stem + RECYCLED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        os.rename(path, self.stem + LOG)
+        self.recycled = True
+        self.allocated = size
+
+    def trim(self) -> bool:
+        """
+        Let the file end where the log does.
+
+        @return: whether it was longer.
+        """
+        longer = self.allocated > self.position
+        if longer:
+            os.ftruncate(self.descriptor(), self.position)
+        self.allocated = 0
+        if self.recycled:
+            unlink_if_there(self.stem + RECYCLED)
+            self.recycled = False
+        return longer
 
     def release(self) -> None:
         """Close the file; and forget the indexes of a sealed segment, which their files hold."""
@@ -154,6 +209,35 @@ class Segment:
             self.fd = -1
         if self.sealed:
             self._offsets = self._times = None
+
+    # Another thread's look at it
+
+    def view(self) -> Segment:
+        """The same, as far as it is now, for one thread to read; afterwards L{adopt} or L{release} it."""
+        view = Segment(os.path.dirname(self.stem), self.base_offset, Handles(1))
+        view.position, view.sealed, view.holes = self.position, self.sealed, list(self.holes)
+        view.max_timestamp, view.max_timestamp_offset = self.max_timestamp, self.max_timestamp_offset
+        view._offsets, view._times = self._offsets, self._times
+        view._source = self
+        return view
+
+    def adopt(self, view: Segment) -> None:
+        """Take over what a view opened and loaded, and let go of it."""
+        if not self.gone and self.sealed:
+            if self._offsets is None or self._times is None:
+                self._offsets, self._times = view._offsets, view._times
+            if self.max_timestamp < 0:
+                self.max_timestamp, self.max_timestamp_offset = view.max_timestamp, view.max_timestamp_offset
+        if not self.gone and self.fd < 0 <= view.fd:
+            self.fd, view.fd = view.fd, -1
+            self.used = True
+            self._handles.opened(self)
+        view.release()
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether the file is open and its offset index in memory."""
+        return self.fd >= 0 and self._offsets is not None
 
     # The indexes
 
@@ -189,7 +273,8 @@ class Segment:
         # Their files may be taken away while we run; the log is all that is needed.
         if not self.load_indexes():
             self.build_indexes(4096)
-            self.seal()
+            if self._source is None or not self._source.gone:
+                self.seal()
 
     def build_indexes(self, interval: int) -> None:
         """Make both indexes from the batches."""
@@ -242,10 +327,17 @@ class Segment:
 
     # Reading
 
-    def read(self, offset: int, max_bytes: int, at_least_one: bool) -> tuple[Buffer, int, bool]:
+    def read(
+        self,
+        offset: int,
+        max_bytes: int,
+        at_least_one: bool,
+        pread: Callable[[int, int, int], Buffer] = os.pread,
+    ) -> tuple[Buffer, int, bool]:
         """
         Whole batches from the one that holds C{offset}, or from the first one behind it.
 
+        @param pread: reads from a descriptor so many bytes at a position.
         @return: the bytes, their number, and whether they are the last in the segment.
         @raise KafkaError: C{CORRUPT_MESSAGE} where there is no telling where the batch begins or ends.
         """
@@ -254,14 +346,14 @@ class Segment:
         if self.holes:
             floor, end = self._around(offset)
             at = max(at, floor)
-        data = os.pread(fd, min(max_bytes + _SLACK, end - at), at)
+        data = pread(fd, min(max_bytes + _SLACK, end - at), at)
         start, have = 0, len(data)
         while True:
             if start + _FRAME_SIZE > have:
                 if at + start >= end:
                     return b"", 0, end == self.position
                 at, start = at + start, 0
-                data = os.pread(fd, min(max_bytes + _SLACK, end - at), at)
+                data = pread(fd, min(max_bytes + _SLACK, end - at), at)
                 have = len(data)
                 if have < _FRAME_SIZE:
                     raise self._corrupt(at)
@@ -275,7 +367,7 @@ class Segment:
         if size > max_bytes and not at_least_one:
             return b"", 0, False
         if size > max_bytes or start + size > have:
-            whole = os.pread(fd, size, at + start)
+            whole = pread(fd, size, at + start)
             if len(whole) < size:
                 raise self._corrupt(at + start)
             return whole, size, at + start + size == self.position

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -11,7 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from kgw.engine.local.bridge import IBridge
+from kgw.engine.local.pages import PageReads
 from kgw.engine.local.segment import Handles
+from kgw.engine.local.spares import Spares
 from kgw.engine.local.tail import TailBudget
 
 if TYPE_CHECKING:
@@ -26,14 +29,26 @@ class Surroundings:
     @ivar persist_starts: writes down all log start offsets; durable when it fires.
     @ivar checkpoint_due: is told that a log was rolled, so that a checkpoint soon saves work.
     @ivar unlink_later: removes files after a delay in ms.
+    @ivar reader: runs reads that wait for the disk, so that flushes need not wait for them.
+    @ivar pages: reads without waiting.
+    @ivar spares: old files to write again.
+    @ivar small_bytes: segments with fewer get no space ahead, and their files are not written again.
+    @ivar allocates: whether the file system can allocate space ahead.
+    @ivar sync: C{os.fdatasync}, or what a test puts in its place.
     @ivar random: for C{segment.jitter.ms}.
     """
 
     clock: IReactorTime
     bridge: IBridge
+    reader: IBridge
+    pages: PageReads
+    spares: Spares
     budget: TailBudget
     handles: Handles
     persist_starts: Callable[[], Deferred[None]]
     unlink_later: Callable[[list[str], int], None]
     checkpoint_due: Callable[[LocalPartitionLog], None]
+    small_bytes: int = 1 << 20
+    allocates: bool = True
+    sync: Callable[[int], None] = os.fdatasync
     random: Random = field(default_factory=Random)

@@ -23,15 +23,18 @@ READY = "kgw started"
 PATIENCE = 20.0
 
 #: Runs C{python -m kgw.cli}; Linux kills it (PR_SET_PDEATHSIG, SIGKILL) when the tests are killed, which then
-#: cannot clean up.
+#: cannot clean up. The first argument is the limit of a file's size; only the soft one, which can be raised again.
 _LAUNCH = """
-import ctypes, runpy, sys
+import ctypes, resource, runpy, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 9)
+limit = int(sys.argv.pop(1))
+if limit >= 0:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 runpy.run_module("kgw.cli", run_name="__main__", alter_sys=True)
 """
 
-_LISTENER = re.compile(r"listener \S+ 127\.0\.0\.1:(\d+),")
+_LISTENER = re.compile(r"listener (\S+) 127\.0\.0\.1:(\d+),")
 
 
 class GatewayProcess:
@@ -39,16 +42,23 @@ class GatewayProcess:
     A C{kgw} process on a data directory of its own.
 
     @ivar port: the TCP port it is bound to; the same after a restart.
+    @ivar ports: those of all its TCP listeners, by name.
     @ivar data: its data directory.
+    @ivar directory: the folder above it, the test's own.
+    @ivar file_limit: what the next start is given.
     """
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, file_limit: int = -1) -> None:
         """
         @param directory: a folder of the test's own.
         @param options: further command line options.
+        @param file_limit: the largest file it may write, in bytes (C{RLIMIT_FSIZE}); -1 is any.
         """
+        self.directory = directory
+        self.file_limit = file_limit
         self.data = directory / "data"
         self.port = 0
+        self.ports: dict[str, int] = {}
         self._options = options
         self._log = directory / "stderr"
         self._process: subprocess.Popen[str] | None = None
@@ -70,10 +80,11 @@ class GatewayProcess:
 
         @raise AssertionError: it ended, or took too long; says what it wrote to stderr.
         """
-        command = [sys.executable, "-c", _LAUNCH, "--data", str(self.data)]
+        command = [sys.executable, "-c", _LAUNCH, str(self.file_limit), "--data", str(self.data)]
         command += ["--listen", f"tcp:{self.port}:interface=127.0.0.1", *self._options]
+        # properties of whoever runs the tests are none of the test's
+        environment = {name: text for name, text in os.environ.items() if not name.startswith(("KGW_", "KAFKA_"))}
         # the kgw that runs these tests, installed or not
-        environment = {name: text for name, text in os.environ.items() if not name.startswith(("KAFKA_", "KGW_"))}
         environment["PYTHONPATH"] = str(Path(kgw.__file__).parent.parent)
         with self._log.open("ab") as stderr:
             self._process = subprocess.Popen(
@@ -90,7 +101,8 @@ class GatewayProcess:
         if not lines or lines[-1] != READY or not found:
             self.kill()
             raise AssertionError(f"kgw did not start: {lines}\n{self.stderr()}")
-        self.port = int(found[0][1])
+        self.ports = {match[1]: int(match[2]) for match in found}
+        self.port = int(found[0][2])
 
     def _until_ready(self, process: subprocess.Popen[str], stdout: IO[str]) -> list[str]:
         alarm = threading.Timer(PATIENCE, process.kill)
@@ -132,6 +144,40 @@ class GatewayProcess:
                 process.stdout.close()
             self._process = None
         return status
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def memory(self) -> int:
+        """What it has in memory now (RSS), in bytes."""
+        (line,) = [line for line in self._about("status").splitlines() if line.startswith("VmRSS:")]
+        return int(line.split()[1]) << 10
+
+    @property
+    def descriptors(self) -> int:
+        """How many files and sockets it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def open_files(self) -> list[str]:
+        """What is behind its descriptors."""
+        found = []
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            try:
+                found.append(os.readlink(descriptor))
+            except FileNotFoundError:
+                continue  # closed meanwhile
+        return sorted(found)
+
+    @property
+    def logged(self) -> int:
+        """Bytes that all its processes have written to stderr."""
+        return self._log.stat().st_size
+
+    def _about(self, name: str) -> str:
+        return Path(f"/proc/{self.pid}/{name}").read_text(encoding="ascii")
 
     def stderr(self) -> str:
         """The end of what all its processes have logged."""
@@ -177,11 +223,11 @@ class LiveTestCase(SynchronousTestCase):
         """What is shown when a test fails."""
         return "\n".join(f"--- stderr of kgw\n{server.stderr()}" for server in self.servers)
 
-    def serve(self, *options: str) -> GatewayProcess:
-        """A started kgw that ends with the test."""
+    def serve(self, *options: str, file_limit: int = -1) -> GatewayProcess:
+        """A started kgw that ends with the test; the parameters are L{GatewayProcess}'s."""
         folder = tempfile.TemporaryDirectory(prefix="kgw-live-")
         self.addCleanup(folder.cleanup)
-        server = GatewayProcess(Path(folder.name), *options)
+        server = GatewayProcess(Path(folder.name), *options, file_limit=file_limit)
         self.servers.append(server)
         self.addCleanup(server.kill)
         server.start()

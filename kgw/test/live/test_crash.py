@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -14,8 +16,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from kgw.test.live.clients import confluent_consume, librdkafka
 from kgw.test.live.server import GatewayProcess, LiveTestCase
 
-ROUNDS = 5
+#: How often kgw is killed; C{KGW_CRASH_ROUNDS=200} is the long run.
+ROUNDS = int(os.environ.get("KGW_CRASH_ROUNDS", "20"))
 PARTITIONS = 3
+#: A writer stops for this long after so many records, so that the long run stays readable.
+PAUSE, BURST = 0.002, 10
 
 
 class Writer:
@@ -26,8 +31,9 @@ class Writer:
     @ivar handed_over: how many records it has produced.
     """
 
-    def __init__(self, name: str, bootstrap: str, **configs: Any) -> None:
+    def __init__(self, name: str, bootstrap: str, topic: str = "t", **configs: Any) -> None:
         self.name = name
+        self.topic = topic
         self.acknowledged: dict[tuple[int, int], bytes] = {}
         self.handed_over = 0
         self.failed = 0
@@ -63,12 +69,16 @@ class Writer:
         while not self._enough.is_set():
             value = b"%s:%d:" % (self.name.encode(), self.handed_over) + b"x" * (self.handed_over % 300)
             try:
-                self._producer.produce("t", value, partition=self.handed_over % PARTITIONS, on_delivery=self._delivered)
+                self._producer.produce(
+                    self.topic, value, partition=self.handed_over % PARTITIONS, on_delivery=self._delivered
+                )
             except BufferError:
                 self._producer.poll(0.05)
                 continue
             self.handed_over += 1
             self._producer.poll(0)
+            if self.handed_over % BURST == 0:
+                self._enough.wait(PAUSE)
 
     def _delivered(self, error: Any, message: Any) -> None:
         if error is None:
@@ -78,17 +88,28 @@ class Writer:
             self.failed += 1
 
 
-def content(bootstrap: str) -> dict[tuple[int, int], bytes]:
-    """All records of the topic, each partition from offset 0 to its end."""
+def bounds(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """First and next offset, once retention has come to rest."""
+    before = None
+    while True:
+        now: tuple[int, int] = consumer.get_watermark_offsets(TopicPartition(topic, partition), 10)
+        if now == before:
+            return now
+        before = now
+        time.sleep(0.5 if now[0] else 0)
+
+
+def content(bootstrap: str, topic: str = "t") -> dict[tuple[int, int], bytes]:
+    """All records of the topic, each partition from its first offset to its end."""
     consumer = Consumer(librdkafka(bootstrap, group_id="unused"))
     found: dict[tuple[int, int], bytes] = {}
     try:
         for partition in range(PARTITIONS):
-            low, high = consumer.get_watermark_offsets(TopicPartition("t", partition), 10)
-            assert low == 0, low
-            records = confluent_consume(bootstrap, "t", high, partition)
+            low, high = bounds(consumer, topic, partition)
+            assert low == 0 or topic != "t", low
+            records = confluent_consume(bootstrap, topic, high - low, partition)
             offsets = [record.offset for record in records]
-            assert offsets == list(range(high)), f"partition {partition} has gaps"
+            assert offsets == list(range(low, high)), f"partition {partition} has gaps"
             found.update(((partition, record.offset), record.value or b"") for record in records)
     finally:
         consumer.close()
@@ -98,9 +119,10 @@ def content(bootstrap: str) -> dict[tuple[int, int], bytes]:
 class KillTests(LiveTestCase):
     """SIGKILL under load, and a start on what is left."""
 
-    def create(self, server: GatewayProcess) -> None:
+    def create(self, server: GatewayProcess, topic: str = "t", **configs: str) -> None:
+        named = {name.replace("_", "."): value for name, value in configs.items()}
         admin = AdminClient(librdkafka(server.bootstrap))
-        for future in admin.create_topics([NewTopic("t", PARTITIONS, 1)]).values():
+        for future in admin.create_topics([NewTopic(topic, PARTITIONS, 1, config=named)]).values():
             future.result(10)
 
     def check(self, writers: list[Writer], found: dict[tuple[int, int], bytes]) -> None:
@@ -113,34 +135,48 @@ class KillTests(LiveTestCase):
             twice = [value for value in writer.acknowledged.values() if times[value] != 1]
             self.assertEqual(twice, [], f"{writer.name}: acknowledged, and there more than once")
 
-    def test_five_rounds(self) -> None:
+    def test_rounds(self) -> None:
         """
-        Producers that do not retry lose nothing that was acknowledged; an idempotent one, which goes on through all
-        crashes, ends with all its records there, once.
+        Producers that do not retry lose nothing that was acknowledged; idempotent ones, which go on through all
+        crashes, end with all their records there, once. Segments are rolled, deleted and checkpointed all the while.
         """
         chance = random.Random(5)
-        server = self.serve()
-        self.create(server)
+        server = self.serve(
+            "--set", "log.retention.check.interval.ms=200", "--set", "log.flush.offset.checkpoint.interval.ms=300"
+        )  # fmt: skip
+        self.create(server, segment_ms="250")
+        self.create(server, "trimmed", segment_ms="100", retention_bytes="50000", file_delete_delay_ms="0")
         through = Writer("idempotent", server.bootstrap, enable_idempotence=True)
         self.addCleanup(through.finish)
+        trimmed = Writer("trimmed", server.bootstrap, "trimmed", enable_idempotence=True)
+        self.addCleanup(trimmed.finish)
         writers = [through]
         for turn in range(ROUNDS):
-            once = [
-                Writer(f"{codec}-{turn}", server.bootstrap, retries=0, acks=-1, compression_type=codec)
-                for codec in ("none", "lz4")
-            ]
-            writers += once
-            for writer in [*once, through]:
-                writer.wait_for_acknowledgements(chance.randint(200, 2000))
+            codec = ("none", "lz4")[turn % 2]
+            once = Writer(f"{codec}-{turn}", server.bootstrap, retries=0, acks=-1, compression_type=codec)
+            self.addCleanup(once.finish)
+            writers.append(once)
+            for writer in (once, through, trimmed):
+                writer.wait_for_acknowledgements(20)
+            time.sleep(chance.random() * 0.4)
             server.kill()
             server.start()
-            for writer in once:
-                writer.finish()
-        through.wait_for_acknowledgements(100)
-        through.finish()
-        self.assertEqual(through.failed, 0)
-        self.assertEqual(len(through.acknowledged), through.handed_over)
+            once.finish()
+        for writer in (through, trimmed):
+            writer.wait_for_acknowledgements(100)
+            writer.finish()
+            self.assertEqual(writer.failed, 0)
+            self.assertEqual(len(writer.acknowledged), writer.handed_over)
         self.check(writers, content(server.bootstrap))
+        left = content(server.bootstrap, "trimmed")
+        first = {partition: min(offset for one, offset in left if one == partition) for partition in range(PARTITIONS)}
+        self.assertTrue(all(first.values()), "retention has deleted nothing")
+        for (partition, offset), value in trimmed.acknowledged.items():
+            if offset >= first[partition]:
+                self.assertEqual(left[partition, offset], value)
+        self.assertTrue(set(left) <= set(trimmed.acknowledged), "records that nobody was told of")
+        if ROUNDS > 20:
+            print(f"\n{ROUNDS} rounds: {sum(len(writer.acknowledged) for writer in writers)} records acknowledged")
 
     def test_idempotent_kafka_python(self) -> None:
         """kafka-python's idempotent producer gets over a crash too."""

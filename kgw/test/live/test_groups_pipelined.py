@@ -8,7 +8,7 @@ from typing import Any
 from kgw.errors import ErrorCode
 from kgw.handlers import find_coordinator, heartbeat, join_group, leave_group, offset_commit, sync_group
 from kgw.test.group_stage import subscription
-from kgw.test.live.raw import RawClient
+from kgw.test.live.pipeline import RawClient
 from kgw.test.live.server import GatewayProcess, LiveTestCase
 
 SESSION_MS = 6_000

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from kgw.test.live.clients import CLIENTS, CODECS, Client, Record, confluent_consume, confluent_produce, librdkafka
 from kgw.test.live.server import LiveTestCase
+from kgw.testing import KafkaGateway
 
 STAMP = 1_700_000_000_000
 
@@ -74,14 +75,23 @@ class RecordTests(LiveTestCase):
 
     def test_acks(self) -> None:
         """Without acknowledgement, or with the leader's only, records arrive all the same."""
-        server = self.serve()
-        for acks in (0, 1):
-            producer = Producer(librdkafka(server.bootstrap, acks=acks))
-            for number in range(50):
-                producer.produce(f"acks-{acks}", b"%d" % number)
-            self.assertEqual(producer.flush(15), 0)
-            found = confluent_consume(server.bootstrap, f"acks-{acks}", 50)
-            self.assertEqual([record.value for record in found], [b"%d" % number for number in range(50)])
+        with KafkaGateway(durable=True) as kgw:
+            for acks in (0, 1):
+                producer = Producer(librdkafka(kgw.bootstrap, acks=acks))
+                for number in range(50):
+                    producer.produce(f"acks-{acks}", b"%d" % number)
+                self.assertEqual(producer.flush(15), 0)
+                found = confluent_consume(kgw.bootstrap, f"acks-{acks}", 50)
+                self.assertEqual([record.value for record in found], [b"%d" % number for number in range(50)])
+
+    def test_in_this_process(self) -> None:
+        """A gateway inside the test's own process, on disk and in memory, serves all three clients."""
+        for durable in (True, False):
+            with KafkaGateway(durable=durable) as kgw:
+                for writer, reader in zip(CLIENTS, CLIENTS[1:] + CLIENTS[:1], strict=True):
+                    records = samples(writer)
+                    writer.produce(kgw.bootstrap, writer.name, records, "lz4")
+                    self.assertEqual(reader.consume(kgw.bootstrap, writer.name, len(records)), records)
 
     def test_memory_engine(self) -> None:
         """The memory engine serves the same clients."""
