@@ -32,8 +32,8 @@ from kgw.log.producer_ids import ProducerIds
 from kgw.log.topics import TopicCatalog
 from kgw.net.connections import Connections, Limits
 from kgw.net.dispatcher import Dispatcher
-from kgw.peer_log import PeerLog
 from kgw.net.protocol import KafkaFactory
+from kgw.peer_log import PeerLog
 
 log = Logger("kgw.gateway")
 
