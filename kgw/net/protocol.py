@@ -163,7 +163,7 @@ class KafkaProtocol(Protocol):
 
         @return: whether it ended for want of room, not of requests.
         """
-        queue, sender, limits, budget = self._queue, self._sender, self._limits, self._budget
+        queue, sender, budget = self._queue, self._sender, self._budget
         take, dispatch = self._reader.take, self._dispatcher.dispatch
         while True:
             while queue and queue[0].done:
@@ -180,13 +180,7 @@ class KafkaProtocol(Protocol):
                 if not queue:
                     self._close()
                 return True
-            if (
-                sender.blocked
-                or len(queue) >= limits.connection_max_requests
-                or self._bytes >= limits.connection_max_bytes
-                or self._parked >= _MAX_PARKED
-                or (budget.busy and not budget.enter(self))
-            ):
+            if sender.blocked or (queue and self._is_full()) or (budget.busy and not budget.enter(self)):
                 return True
             try:
                 frame = take()
@@ -208,6 +202,14 @@ class KafkaProtocol(Protocol):
                     self._put_done(answer)
                 else:
                     sender.add(answer)
+
+    def _is_full(self) -> bool:
+        """Whether as much is in flight as may be."""
+        return (
+            len(self._queue) >= self._limits.connection_max_requests
+            or self._bytes >= self._limits.connection_max_bytes
+            or self._parked >= _MAX_PARKED
+        )
 
     def _put(self, request: _InFlight) -> None:
         """A request has started and is not done."""
