@@ -24,6 +24,10 @@ _LARGE_READ = 256 * 1024
 #: Answers are collected while requests that came together are worked on, up to this many bytes.
 _CORK_MAX = 1 << 20
 
+#: Long polls one connection may have under way. What each will answer is not known before, so the limit on bytes does
+#: not hold them back; no client has more than one.
+_MAX_PARKED = 8
+
 #: How long a connection that is being closed may take to get rid of its last answers, in seconds.
 _CLOSE_SECONDS = 30.0
 
@@ -72,6 +76,7 @@ class KafkaProtocol(Protocol):
         self._reader = FrameReader(self._limits.request_max_bytes, self._limits.control_max_bytes, dispatcher.large)
         self._queue: deque[_InFlight] = deque()
         self._bytes = 0  # of what is in the queue
+        self._parked = 0  # long polls in the queue that are not done
         self._open = False
         self._ending = False  # no request is started any more
         self._closing = False  # nothing is answered any more, what was handed on is still sent
@@ -158,7 +163,7 @@ class KafkaProtocol(Protocol):
 
         @return: whether it ended for want of room, not of requests.
         """
-        queue, sender, limits, budget = self._queue, self._sender, self._limits, self._budget
+        queue, sender, budget = self._queue, self._sender, self._budget
         take, dispatch = self._reader.take, self._dispatcher.dispatch
         while True:
             while queue and queue[0].done:
@@ -175,12 +180,7 @@ class KafkaProtocol(Protocol):
                 if not queue:
                     self._close()
                 return True
-            if (
-                sender.blocked
-                or len(queue) >= limits.connection_max_requests
-                or self._bytes >= limits.connection_max_bytes
-                or (budget.busy and not budget.enter(self))
-            ):
+            if sender.blocked or (queue and self._is_full()) or (budget.busy and not budget.enter(self)):
                 return True
             try:
                 frame = take()
@@ -203,10 +203,19 @@ class KafkaProtocol(Protocol):
                 else:
                     sender.add(answer)
 
+    def _is_full(self) -> bool:
+        """Whether as much is in flight as may be."""
+        return (
+            len(self._queue) >= self._limits.connection_max_requests
+            or self._bytes >= self._limits.connection_max_bytes
+            or self._parked >= _MAX_PARKED
+        )
+
     def _put(self, request: _InFlight) -> None:
         """A request has started and is not done."""
         self._queue.append(request)
         self._bytes += request.size
+        self._parked += request.parks
         self._budget.take(request.size)
         assert request.deferred is not None
         request.deferred.addBoth(self._settled, request)
@@ -227,6 +236,7 @@ class KafkaProtocol(Protocol):
     def _settled(self, result: Answer | Failure, request: _InFlight) -> None:
         """A request is done that was not when it started."""
         request.deferred = None
+        self._parked -= request.parks
         self._budget.give(request.size)
         if self._closing:
             return

@@ -21,7 +21,7 @@ from kgw.engine.local.allocation import Stretch
 from kgw.errors import ErrorCode
 from kgw.model import Appended, LogConfig
 from kgw.test.builders import EPOCH_MS, batch, batches_in, topic
-from kgw.test.disk import HeldBridge, OnePartition
+from kgw.test.disk import HeldBridge, OnePartition, largest_open_file
 from kgw.wire.records import CRC_END, RecordBatch
 
 _KIB = 1 << 10
@@ -206,11 +206,13 @@ class AllocationTests(Room, SynchronousTestCase):
         self.assertEqual(path.stat().st_size, 4096)
 
     def test_a_disk_that_is_full(self) -> None:
-        """No file may have more than 40 KiB: there is no space ahead, and producers notice only at the end of it."""
+        """No file may grow beyond a limit: there is no space ahead, and producers notice only at the end of it."""
+        limit = largest_open_file() + 40 * _KIB
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, (soft, hard))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (40 * _KIB, hard))
-        self.fill(38 * _KIB)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        self.engine.configure(self.topic, LogConfig(segment_bytes=10 * limit))
+        self.fill(limit - 2 * _KIB)
         self.assertEqual((self.excess(), self.warnings), (0, []))
         self.assertEqual(self.refusal(lambda: self.log.append(self.make(8000))), ErrorCode.KAFKA_STORAGE_ERROR)
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -132,6 +132,21 @@ class Backpressure(SynchronousTestCase):
         stage.fire("wait-4")
         self.assertEqual(texts(transport), ["0", "1", "2", "3", "4"])
 
+    def test_long_polls(self) -> None:
+        """Few long polls of one connection are under way at a time, as each may bring a large answer."""
+        stage = Stage()
+        protocol, transport = stage.connect()
+        protocol.dataReceived(b"".join(frame(i, f"wait-{i}", key=1) for i in range(10)))
+        self.assertEqual(len(stage.started), 8)
+        self.assertEqual(transport.producerState, "paused")
+        stage.fire("wait-5")
+        self.assertEqual(len(stage.started), 9)
+        for name in sorted(stage.waiting):
+            stage.fire(name)
+        stage.fire("wait-9")
+        self.assertEqual([what for _, _, what in read_answers(transport.value())], [str(i) for i in range(10)])
+        self.assertEqual(transport.producerState, "producing")
+
     def test_bytes_in_flight(self) -> None:
         """The bytes of a connection's requests count."""
         stage = Stage(connection_max_bytes=1000)
