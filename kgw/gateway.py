@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,9 @@ from kgw.net.protocol import KafkaFactory
 from kgw.peer_log import PeerLog
 
 log = Logger("kgw.gateway")
+
+#: Where the data directory keeps topics, committed offsets and other small facts.
+_FACTS_FILE = "state.sqlite"
 
 
 @dataclass(slots=True)
@@ -153,7 +157,17 @@ class Gateway(Service):
                 self._reactor, config.producer_id_expiration_ms, config.log_retention_check_interval_ms / 1000
             )
             return _Storage(cluster_id, memory, MemoryStateStore())
-        directory = DataDirectory.open(config.data_directory, config.node_id, config.kgw_cluster_id or None)
+        directory = DataDirectory.open(
+            config.data_directory, config.node_id, config.kgw_cluster_id or None, _FACTS_FILE
+        )
+        try:
+            return self._open_local(directory)
+        except BaseException:
+            directory.close()
+            raise
+
+    def _open_local(self, directory: DataDirectory) -> _Storage:
+        config = self.config
         bridge, reader = ThreadBridge(self._reactor), ThreadBridge(self._reactor, name="kgw-read")
         logs = LocalLogEngine(
             directory,
@@ -166,7 +180,7 @@ class Gateway(Service):
             recycle_bytes=config.kgw_recycle_max_bytes,
             reader=reader,
         )
-        facts = SqliteStateStore(f"{directory.path}/state.sqlite", self._reactor, full=config.kgw_state_sync)
+        facts = SqliteStateStore(f"{directory.path}/{_FACTS_FILE}", self._reactor, full=config.kgw_state_sync)
         for each in (bridge, reader):
             each.start()
         return _Storage(directory.cluster_id, logs, facts, directory, (bridge, reader))
@@ -200,16 +214,28 @@ class Gateway(Service):
                 endpoint = serverFromString(self._reactor, listener.endpoint)
                 self._ports[listener.name] = await endpoint.listen(factory)
             except CannotListenError as error:
+                reason = error.socketError
+                in_use = isinstance(reason, OSError) and reason.errno == errno.EADDRINUSE
+                hint = "; stop what uses that port or choose another with --listen" if in_use else ""
                 raise StartError(
-                    f"listener {listener.name} cannot listen on {listener.endpoint}: {error.socketError}; stop what"
-                    " uses that port or choose another with --listen"
+                    f"listener {listener.name} cannot listen on {listener.endpoint}: {_reason(reason)}{hint}"
                 ) from error
             except (OSError, ValueError, TypeError) as error:
-                raise StartError(f"listener {listener.name} cannot use {listener.endpoint}: {error}") from error
+                raise StartError(
+                    f"listener {listener.name} cannot use {listener.endpoint}: {_reason(error)}"
+                ) from error
+            portless = not hasattr(self._ports[listener.name].getHost(), "port")
+            if portless and listener.name not in self.config.advertised_listeners:
+                log.warn(
+                    "clients of listener {name} are told an address that leads nowhere: set advertised.listeners for it",
+                    name=listener.name,
+                )
 
     async def _stop(self) -> None:
         if self._starting is not None and not self.started.called:
+            # the start lets go of what it has opened, and only then is there nothing left to do
             self._starting.cancel()
+            await self._starting
         log.info("stopping: no more clients, answering what is in flight")
         await self._close_ports()
         await self._connections.stop()
@@ -235,3 +261,8 @@ class Gateway(Service):
             await storage.facts.close()
         finally:
             storage.release()
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says, without the names it says it with."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from socket import has_dualstack_ipv6
 
 from kgw.config.definition import ConfigError
 
@@ -141,7 +142,8 @@ def _from_kafka(match: re.Match[str], protocols: Mapping[str, str], backlog: int
     if match["port"] is None or not 0 <= _port(match["port"]) < 65536:
         raise ConfigError(f"{shown}: listener {name} needs a port, from 0 to 65535; 0 lets the system choose one")
     port = _port(match["port"])
-    endpoint = f"tcp6:{port}" if ":" in host else f"tcp:{port}"
+    everywhere = not host and has_dualstack_ipv6()
+    endpoint = f"tcp6:{port}" if ":" in host or everywhere else f"tcp:{port}"
     if host and host not in ("0.0.0.0", "::"):
         endpoint += f":interface={_quoted(host)}"
     if backlog != 50:  # which is Twisted's own, as it is Kafka's

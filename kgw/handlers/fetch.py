@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
@@ -24,6 +25,9 @@ Records = bytes | bytearray | memoryview | list[bytes | bytearray | memoryview]
 _TOPIC_IDS = 13
 
 _READ_COMMITTED = 1
+
+#: After so many partitions of one request others get their turn.
+_BREATH = 1000
 
 
 @message
@@ -222,7 +226,10 @@ class _Reading:
         """Read every partition of the session in its order, as far as there is room in the answer."""
         self.size = 0
         self.logs.clear()
-        for key, wanted in self._session.partitions.items():
+        # a copy, for another request of the session may come while a read waits
+        for count, (key, wanted) in enumerate(list(self._session.partitions.items()), 1):
+            if not count % _BREATH:
+                await deferLater(self._call.services.clock, 0)
             try:
                 row = await self._read(key, wanted)
             except KafkaError as error:
@@ -312,6 +319,7 @@ class _Waiting:
         self._woken: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
         self._soon: IDelayedCall | None = None
+        self._missed = False
         self.over = False
 
     def begin(self, seconds: float) -> None:
@@ -333,7 +341,10 @@ class _Waiting:
         self._need = size
 
     def wait(self) -> Deferred[None]:
-        """Fires when there may be enough to read, or no more time."""
+        """Fires when there may be enough to read, or no more time; at once where that came up during a read."""
+        if self._missed:
+            self._missed = False
+            return succeed(None)
         self._woken = Deferred()
         return self._woken
 
@@ -353,7 +364,9 @@ class _Waiting:
     def _wake(self) -> None:
         self._soon = None
         woken, self._woken = self._woken, None
-        if woken is not None:
+        if woken is None:
+            self._missed = True
+        else:
             woken.callback(None)
 
 

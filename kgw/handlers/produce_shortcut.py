@@ -41,7 +41,7 @@ _TRAILER = b"\0\0\0"
 #: The first version whose answers have the three numbers side by side.
 _FIRST = 5
 #: Partitions that are remembered, and lengths of what stands in front of a batch (one for each length of a topic's
-#: name, mostly). A producer beyond these goes the general way.
+#: name, mostly). Beyond these all is forgotten, and learnt anew.
 _MAX_KNOWN = 10_000
 _MAX_LENGTHS = 8
 
@@ -149,7 +149,7 @@ class ProduceShortcut:
     def _learn(self, frame: bytes) -> None:
         """Remember a partition, if the request is of the common kind."""
         version = self._version
-        if version < _FIRST or len(self._known) >= _MAX_KNOWN:
+        if version < _FIRST:
             return
         try:
             header = decode_request_header(frame, self._flexible)
@@ -162,20 +162,27 @@ class ProduceShortcut:
         if len(topic.partition_data) != 1:
             return
         index = topic.partition_data[0].index
+        try:
+            known = _Known(topic.name, topic.topic_id, index, b"", b"", b"")
+            self._services.logs.partition(self._name(known), index)
+        except KafkaError:
+            return
         # without records the request ends with a null, and with the trailer where it is flexible: four bytes
         topic.partition_data = [RequestPartition(index, None)]
         prefix = b"".join(API.request_codec(version).encode(request))[:-4]
         if not frame.startswith(prefix, header.body):
             return
+        if len(self._known) >= _MAX_KNOWN or (len(prefix) not in self._lengths and len(self._lengths) >= _MAX_LENGTHS):
+            # what is in use now is soon learnt again
+            self._known.clear()
+            self._lengths.clear()
         if len(prefix) not in self._lengths:
-            if len(self._lengths) >= _MAX_LENGTHS:
-                return
             self._lengths.append(len(prefix))
         row = ResponsePartition(index, 0, *_ROW.unpack(_MARK))
         answer = b"".join(_encode(version, Response([ResponseTopic(topic.name, topic.topic_id, [row])])))
         whole = encode_response_header(len(answer), 0, self._flexible) + answer
         head, _, tail = whole.partition(_MARK)
-        self._known[prefix] = _Known(topic.name, topic.topic_id, index, head[:4], head[8:], tail)
+        self._known[prefix] = known._replace(size=head[:4], head=head[8:], tail=tail)
 
 
 def _encode(version: int, response: Response) -> list[Buffer]:

@@ -18,6 +18,10 @@ _MAX_EPOCH = (1 << 31) - 1
 #: C{MIN_INCREMENTAL_FETCH_SESSION_EVICTION_MS}).
 EVICTION_SECONDS = 120.0
 
+#: Partitions remembered over all sessions, each a few hundred bytes. A consumer beyond them is served without a
+#: session.
+MAX_PARTITIONS = 200_000
+
 
 class PartitionKey(NamedTuple):
     """
@@ -114,6 +118,7 @@ class FetchSessions:
         """
         self._slots = slots
         self._sessions: dict[int, FetchSession] = {}
+        self._remembered = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -141,7 +146,7 @@ class FetchSessions:
             C{FETCH_SESSION_TOPIC_ID_ERROR}.
         """
         if epoch in (INITIAL_EPOCH, FINAL_EPOCH):
-            self._sessions.pop(session_id, None)
+            self._end(self._sessions.get(session_id))
             if epoch == FINAL_EPOCH or not asked:
                 return FetchSession(INVALID_SESSION_ID, asked, uses_topic_ids, now)
             return self._make(asked, uses_topic_ids, now)
@@ -154,8 +159,15 @@ class FetchSessions:
             raise KafkaError(
                 ErrorCode.INVALID_FETCH_SESSION_EPOCH, f"fetch session {session_id} is at epoch {session.epoch}"
             )
+        before = len(session.partitions)
         for key in forgotten:
             session.partitions.pop(key, None)
+        self._remembered += len(session.partitions) - before
+        new = sum(key not in session.partitions for key in asked)
+        if self._remembered + new > MAX_PARTITIONS:
+            self._end(session)
+            raise KafkaError(ErrorCode.FETCH_SESSION_ID_NOT_FOUND, "there is no room for more partitions in sessions")
+        self._remembered += new
         for key, partition in asked.items():
             known = session.partitions.get(key)
             if known is None:
@@ -163,20 +175,28 @@ class FetchSessions:
             else:
                 known.follow(partition)
         if not session.partitions:
-            del self._sessions[session_id]
+            self._end(session)
             return FetchSession(INVALID_SESSION_ID, {}, uses_topic_ids, now)
         session.incremental = True
         session.epoch = 1 if epoch == _MAX_EPOCH else epoch + 1
         session.used = now
         return session
 
+    def _end(self, session: FetchSession | None) -> None:
+        if session is not None:
+            del self._sessions[session.id]
+            self._remembered -= len(session.partitions)
+
     def _make(self, asked: Partitions, uses_topic_ids: bool, now: float) -> FetchSession:
+        if self._remembered + len(asked) > MAX_PARTITIONS:
+            return FetchSession(INVALID_SESSION_ID, asked, uses_topic_ids, now)
         if len(self._sessions) >= self._slots and not self._evict(len(asked), now):
             return FetchSession(INVALID_SESSION_ID, asked, uses_topic_ids, now)
         session_id = random.randint(1, _MAX_EPOCH)
         while session_id in self._sessions:
             session_id = random.randint(1, _MAX_EPOCH)
         session = self._sessions[session_id] = FetchSession(session_id, asked, uses_topic_ids, now)
+        self._remembered += len(asked)
         return session
 
     def _evict(self, size: int, now: float) -> bool:
@@ -192,5 +212,5 @@ class FetchSessions:
             stalest = min(old, key=lambda session: len(session.partitions), default=stalest)
             if not old or len(stalest.partitions) >= size:
                 return False
-        del self._sessions[stalest.id]
+        self._end(stalest)
         return True

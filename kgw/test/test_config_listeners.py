@@ -8,10 +8,18 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kgw.config import Config, ConfigError, Listener
+from kgw.config import listeners as listeners_module
 
 
 class ListenerTests(SynchronousTestCase):
     """C{listeners}."""
+
+    def setUp(self) -> None:
+        self.dual_stack(True)
+
+    def dual_stack(self, works: bool) -> None:
+        """Whether a socket on :: takes IPv4 as well here."""
+        self.patch(listeners_module, "has_dualstack_ipv6", lambda: works)
 
     def parsed(self, text: str, **properties: str) -> tuple[Listener, ...]:
         more = {name.replace("_", "."): value for name, value in properties.items()}
@@ -22,12 +30,12 @@ class ListenerTests(SynchronousTestCase):
 
     def test_default(self) -> None:
         """Without any, every address at 9092."""
-        self.assertEqual(Config().listeners, (Listener("PLAINTEXT", "PLAINTEXT", "tcp:9092:backlog=1024", "", 9092),))
+        self.assertEqual(Config().listeners, (Listener("PLAINTEXT", "PLAINTEXT", "tcp6:9092:backlog=1024", "", 9092),))
 
     def test_kafkas_form(self) -> None:
         """Hosts become interfaces; wildcards none."""
         endpoints = {
-            "PLAINTEXT://:9092": "tcp:9092",
+            "PLAINTEXT://:9092": "tcp6:9092",
             "PLAINTEXT://0.0.0.0:0": "tcp:0",
             "PLAINTEXT://127.0.0.1:9092": "tcp:9092:interface=127.0.0.1",
             "PLAINTEXT://[::1]:9092": "tcp6:9092:interface=\\:\\:1",
@@ -38,10 +46,16 @@ class ListenerTests(SynchronousTestCase):
             (listener,) = self.parsed(text, socket_listen_backlog_size="50")
             self.assertEqual((listener.name, listener.endpoint), ("PLAINTEXT", endpoint))
 
+    def test_without_ipv6(self) -> None:
+        """Where a socket on :: takes no IPv4, every address is every IPv4 address."""
+        self.dual_stack(False)
+        (listener,) = self.parsed("PLAINTEXT://:9092", socket_listen_backlog_size="50")
+        self.assertEqual(listener.endpoint, "tcp:9092")
+
     def test_backlog(self) -> None:
         """socket.listen.backlog.size is the endpoint's."""
         (listener,) = self.parsed("PLAINTEXT://:9092", socket_listen_backlog_size="128")
-        self.assertEqual(listener.endpoint, "tcp:9092:backlog=128")
+        self.assertEqual(listener.endpoint, "tcp6:9092:backlog=128")
         for text, endpoint in (
             ("tcp:9092:interface=10.0.0.1", "tcp:9092:interface=10.0.0.1:backlog=128"),
             ("haproxy:tcp:9094", "haproxy:tcp:9094:backlog=128"),

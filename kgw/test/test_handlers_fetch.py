@@ -163,6 +163,52 @@ class FetchTests(SynchronousTestCase):
         (row,) = self.rows(self.successResultOf(waiting))
         self.assertEqual((row.error_code, row.records), (0, b""))
 
+    def hold_reads(self, partition: int) -> list[Deferred[None]]:
+        """Let reads of a partition wait for the test, as those of old records wait for the disk."""
+        held: list[Deferred[None]] = []
+        log: Any = self.stage.engine.partition("t", partition)
+        read = log.read
+
+        def hold(*wanted: Any) -> Deferred[Any]:
+            held.append(Deferred())
+            return held[-1].addCallback(lambda _: read(*wanted))
+
+        self.patch(log, "read", hold)
+        return held
+
+    def test_woken_during_a_read(self) -> None:
+        """What is appended while a read of another partition waits for the disk wakes the request all the same."""
+        held = self.hold_reads(1)
+        waiting = self.park(self.request(0, 0, wait=30_000))
+        held[0].callback(None)
+        self.stage.append("t", 0)
+        self.stage.clock.advance(0)
+        held[1].callback(None)
+        held[2].callback(None)
+        self.assertEqual(self.first_offset(self.rows(self.successResultOf(waiting))[0]), 0)
+        self.assertNoTimer()
+
+    def test_two_requests_of_a_session(self) -> None:
+        """A request that changes the session while another one of it reads does not hurt that one."""
+        first: Response = self.stage.call(API, 16, self.request(0, session_epoch=0))
+        self.stage.append("t", 0)
+        held = self.hold_reads(0)
+        waiting = self.park(self.request(session_id=first.session_id, session_epoch=1, wait=500))
+        second = self.park(self.request(0, 0, session_id=first.session_id, session_epoch=2))
+        for read in held:
+            read.callback(None)
+        self.assertEqual([row.partition_index for row in self.rows(self.successResultOf(waiting))], [0])
+        self.assertEqual(len(self.rows(self.successResultOf(second))), 2)
+
+    def test_very_many_partitions(self) -> None:
+        """A request for very many partitions lets others have their turn between."""
+        request = self.request(*[0] * 2500)
+        waiting = self.park(request)
+        self.stage.clock.advance(0)
+        rows = self.rows(self.successResultOf(waiting))
+        self.assertEqual(sum(not row.error_code for row in rows), 2)
+        self.assertEqual(len(rows), 2500)
+
     def test_min_bytes(self) -> None:
         """A parked request is not answered before as many bytes are there as it asks for."""
         self.stage.append("t", 1)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from kgw.errors import ErrorCode, KafkaError
-from kgw.log.fetch_session import EVICTION_SECONDS, FetchPartition, FetchSession, FetchSessions, PartitionKey
+from kgw.log.fetch_session import (
+    EVICTION_SECONDS,
+    MAX_PARTITIONS,
+    FetchPartition,
+    FetchSession,
+    FetchSessions,
+    PartitionKey,
+)
 
 A0, A1, B0 = PartitionKey("a", 0), PartitionKey("a", 1), PartitionKey("b", 0)
 
@@ -125,3 +132,37 @@ class FetchSessionsTests(SynchronousTestCase):
         session.epoch = (1 << 31) - 1
         self.begin(session.id, (1 << 31) - 1)
         self.assertEqual(session.epoch, 1)
+
+
+class RememberedTests(SynchronousTestCase):
+    """How much all sessions may remember."""
+
+    def many(self, topic: str, count: int) -> dict[PartitionKey, FetchPartition]:
+        """So many partitions of a topic."""
+        return {PartitionKey(topic, number): wanted() for number in range(count)}
+
+    def test_no_room(self) -> None:
+        """A consumer with more partitions than there is room for is served without a session, until one ends."""
+        sessions = FetchSessions(10)
+        half = MAX_PARTITIONS // 2
+        first = sessions.begin(0, 0, self.many("a", half), (), False, 0.0)
+        second = sessions.begin(0, 0, self.many("b", half), (), False, 0.0)
+        self.assertTrue(first.id and second.id)
+        self.assertEqual(sessions.begin(0, 0, self.many("c", 1), (), False, 0.0).id, 0)
+        sessions.begin(first.id, -1, {}, (), False, 0.0)
+        self.assertNotEqual(sessions.begin(0, 0, self.many("c", half), (), False, 0.0).id, 0)
+
+    def test_a_session_that_grows(self) -> None:
+        """One that adds more than there is room for ends, and the client begins anew."""
+        sessions = FetchSessions(10)
+        session = sessions.begin(0, 0, self.many("a", MAX_PARTITIONS - 1), (), False, 0.0)
+        sessions.begin(session.id, 1, self.many("b", 1), (), False, 0.0)
+        with self.assertRaises(KafkaError) as caught:
+            sessions.begin(session.id, 2, self.many("c", 1), (), False, 0.0)
+        self.assertEqual(caught.exception.code, ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
+        self.assertEqual(len(sessions), 0)
+        again = sessions.begin(0, 0, self.many("a", MAX_PARTITIONS), (), False, 0.0)
+        self.assertNotEqual(again.id, 0)
+        forgotten = list(again.partitions)[1:]
+        sessions.begin(again.id, 1, {}, forgotten, False, 0.0)
+        self.assertNotEqual(sessions.begin(0, 0, self.many("b", MAX_PARTITIONS - 1), (), False, 0.0).id, 0)
