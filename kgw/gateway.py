@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import time
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -190,7 +191,7 @@ class Gateway(Service):
         await storage.facts.open()
         topics = TopicCatalog(storage.facts, storage.logs, config, config.node_id)
         await topics.start()
-        groups = self._groups = GroupCoordinator.configured(config, storage.facts, self._reactor)
+        groups = self._groups = GroupCoordinator.configured(config, storage.facts, self._reactor, time.monotonic)
         topics.watch_deletions(groups.topic_deleted)
         await groups.start(lambda name: topics.get(name) is not None)
         self.services = Services(
@@ -227,7 +228,7 @@ class Gateway(Service):
             portless = not hasattr(self._ports[listener.name].getHost(), "port")
             if portless and listener.name not in self.config.advertised_listeners:
                 log.warn(
-                    "clients of listener {name} are told an address that leads nowhere: set advertised.listeners for it",
+                    "clients of listener {name} are told an address that leads nowhere: set advertised.listeners",
                     name=listener.name,
                 )
 
@@ -238,7 +239,11 @@ class Gateway(Service):
             await self._starting
         log.info("stopping: no more clients, answering what is in flight")
         await self._close_ports()
-        await self._connections.stop()
+        ended = self._connections.stop()
+        if self._groups is not None:
+            # members that wait for others are told to come again, or their connections would not end
+            self._groups.stop()
+        await ended
         self._peer_log.flush()
         await self._abandon()
 

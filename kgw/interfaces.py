@@ -92,7 +92,8 @@ class ILogEngine(Interface):
         """
         Open the logs of these topics, recovering what an unclean stop left.
 
-        Logs of topics that are not named are removed: their deletion was cut short.
+        Logs of topics that are not named are forgotten, not destroyed: the deletion of their topics was cut short, or
+        C{topics} is not all there should be. Partitions made later never begin with them.
 
         @return: fires when all partitions can be read and written; fails with C{KAFKA_STORAGE_ERROR}.
         """
@@ -104,7 +105,8 @@ class ILogEngine(Interface):
         """
         Make the partition logs of C{topic} that are not there yet (a new topic, or one with more partitions).
 
-        Durable when it fires; fails with C{KAFKA_STORAGE_ERROR}.
+        Durable when it fires; L{partition} knows all of them from then on and none before. Fails with
+        C{KAFKA_STORAGE_ERROR}, having removed what was made.
         """
 
     def configure(topic: Topic, config: LogConfig) -> None:
@@ -114,7 +116,8 @@ class ILogEngine(Interface):
         """
         Remove the topic's logs: readers and writers fail at once, listeners are called, the disk is freed soon.
 
-        Nothing happens for a topic the engine does not hold.
+        Nothing happens for a topic the engine does not hold. Fails with C{KAFKA_STORAGE_ERROR} where the engine is not
+        running.
         """
 
     def partition(name: str, index: int) -> IPartitionLog:

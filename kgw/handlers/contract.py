@@ -66,6 +66,28 @@ class Peer(Protocol):
     software_name: str
     software_version: str
 
+    def watch_end(self, ended: Callable[[], None]) -> None:
+        """
+        Have a request that waits for something to happen told when it should wait no more, but answer.
+
+        @param ended: called at most once, inside this call where the end has begun; does not raise. Another than those
+            that watch already.
+        """
+
+    def unwatch_end(self, ended: Callable[[], None]) -> None:
+        """Forget C{ended}; nothing where it was called or is not known."""
+
+    def claim_answer(self, size: int) -> int:
+        """
+        Set memory apart for an answer that may be of any size (Fetch), before it is made.
+
+        @param size: the most bytes the client takes.
+        @return: bytes to use at most; little where clients do not take their answers. To be given back.
+        """
+
+    def give_back_answer(self, claimed: int) -> None:
+        """What L{claim_answer} returned is not needed any more: the answer is made, or none is."""
+
 
 @dataclass(slots=True)
 class Call:
@@ -141,7 +163,8 @@ class Api:
     @ivar plain_response_header: answers have header v0 in flexible versions too (ApiVersions).
     @ivar answers_unknown_version: a request of a version outside C{versions} gets a v0 answer with
         C{UNSUPPORTED_VERSION} instead of the end of its connection (ApiVersions, KIP-511).
-    @ivar parks: a request may wait for something to happen (a long poll); a gateway that stops cancels it.
+    @ivar parks: a request may wait for something to happen (a long poll), and then has it end where the gateway stops:
+        by L{Peer.watch_end}, or as groups do, which answer all who wait when they stop.
     """
 
     key: int

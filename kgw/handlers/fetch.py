@@ -149,12 +149,11 @@ async def handle(request: Request, call: Call) -> Response:
 
     @raise KafkaError: the errors of fetch sessions.
     """
-    services = call.services
     session = _session(request, call)
     reading = _Reading(request, session, call)
     await reading.read_all()
     if reading.should_wait():
-        waiting = _Waiting(reading.logs, services.clock.callLater)
+        waiting = _Waiting(reading.logs, call)
         try:
             waiting.begin(request.max_wait_ms / 1000)
             while True:
@@ -209,12 +208,13 @@ class _Reading:
     def __init__(self, request: Request, session: FetchSession, call: Call) -> None:
         self._call = call
         self._session = session
-        self._room = max(min(request.max_bytes, call.services.config.fetch_max_bytes), 0)
+        self._most = max(min(request.max_bytes, call.services.config.fetch_max_bytes), 0)
+        self._room = 0  # for all that one read finds
         self._committed = request.isolation_level == _READ_COMMITTED
         self._may_wait = request.max_wait_ms > 0 and bool(session.partitions)
         self._rows: dict[PartitionKey, _Row] = {}
         self._at_once = False
-        self.least = min(request.min_bytes, self._room)
+        self.least = min(request.min_bytes, self._most)
         self.size = 0
         self.logs: list[IPartitionLog] = []
 
@@ -227,7 +227,20 @@ class _Reading:
         self.size = 0
         self.logs.clear()
         # a copy, for another request of the session may come while a read waits
-        for count, (key, wanted) in enumerate(list(self._session.partitions.items()), 1):
+        partitions = list(self._session.partitions.items())
+        # not less than one byte, which is what a first batch of any size asks for
+        wish = min(self._most, max(sum([wanted.max_bytes for _, wanted in partitions]), 1))
+        peer = self._call.peer
+        self._room = peer.claim_answer(wish)
+        if self._room < wish:
+            self.least = min(self.least, self._room)
+        try:
+            await self._read_each(partitions)
+        finally:
+            peer.give_back_answer(self._room)
+
+    async def _read_each(self, partitions: list[tuple[PartitionKey, FetchPartition]]) -> None:
+        for count, (key, wanted) in enumerate(partitions, 1):
             if not count % _BREATH:
                 await deferLater(self._call.services.clock, 0)
             try:
@@ -307,14 +320,15 @@ class _Reading:
 
 class _Waiting:
     """
-    One parked request: watches its logs, and is woken by enough new bytes, a log's end, or time.
+    One parked request: watches its logs, and is woken by enough new bytes, a log's end, time, or a gateway that stops.
 
-    @ivar over: the time is over, or a log was trimmed or went away.
+    @ivar over: the time is over, the gateway stops, or a log was trimmed or went away.
     """
 
-    def __init__(self, logs: list[IPartitionLog], call_later: Callable[..., IDelayedCall]) -> None:
+    def __init__(self, logs: list[IPartitionLog], call: Call) -> None:
         self._logs = list(logs)
-        self._call_later = call_later
+        self._peer = call.peer
+        self._call_later: Callable[..., IDelayedCall] = call.services.clock.callLater
         self._need = 0
         self._woken: Deferred[None] | None = None
         self._alarm: IDelayedCall | None = None
@@ -327,9 +341,11 @@ class _Waiting:
         self._alarm = self._call_later(seconds, self._time_is_over)
         for log in self._logs:
             log.watch(self._changed)
+        self._peer.watch_end(self._time_is_over)
 
     def end(self) -> None:
         """Stop watching."""
+        self._peer.unwatch_end(self._time_is_over)
         for log in self._logs:
             log.unwatch(self._changed)
         for call in (self._alarm, self._soon):

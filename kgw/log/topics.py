@@ -281,7 +281,7 @@ class TopicCatalog:
             self.log.error("cannot take back a change of topics: {error}", error=error)
 
     async def _free(self, topic: Topic) -> None:
-        """Remove the logs of a topic that has no fact any more; what stays is removed by the next start."""
+        """Remove the logs of a topic that has no fact any more; what stays is set aside by the next start."""
         try:
             await self._engine.delete(topic)
         except KafkaError as error:

@@ -1,9 +1,12 @@
-"""What all connections together may hold in memory: requests being worked on, and frames still coming in."""
+"""What all connections together may hold in memory: requests, frames still coming in, answers not yet taken."""
 
 from __future__ import annotations
 
 import sys
 from typing import Protocol
+
+#: What an answer may always have, in bytes, so that everyone gets on.
+_SMALL_ANSWER = 1 << 20
 
 
 class Waiter(Protocol):
@@ -81,6 +84,45 @@ class Budget:
 
     def _settle(self) -> None:
         self.busy = self.used >= self.limit or self._turn is not None or bool(self._line)
+
+
+class Answers:
+    """
+    Bytes of answers that wait to be sent, on all connections (C{kgw.queued.max.response.bytes}).
+
+    Peers that do not read can fill this, and nobody can be made to take an answer. So nobody waits for room here:
+    where it is short, answers that may be of any size are small. The limit is passed by at most a small answer, or a
+    first record batch, for each request under way.
+
+    @ivar held: bytes that wait, and those claimed for answers that are being made.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """
+        @param limit: bytes; none where it is not positive.
+        """
+        self.limit = limit if limit > 0 else sys.maxsize
+        self.held = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left."""
+        return self.held >= self.limit
+
+    def claim(self, size: int) -> int:
+        """
+        Set bytes apart for an answer that is to be made.
+
+        @param size: the most it may become.
+        @return: what it may become; to be given back by C{change(-claimed)} once it is made.
+        """
+        claimed = min(size, max(self.limit - self.held, _SMALL_ANSWER))
+        self.held += claimed
+        return claimed
+
+    def change(self, size: int) -> None:
+        """So many bytes more are held, or, where it is negative, less."""
+        self.held += size
 
 
 class Unfinished:

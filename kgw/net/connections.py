@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from kgw.config import Config
-from kgw.net.budget import Budget, Unfinished, Waiter
+from kgw.net.budget import Answers, Budget, Unfinished, Waiter
 from kgw.peer_log import PeerLog
 
 
@@ -25,6 +25,8 @@ class Limits:
         (C{kgw.control.request.max.bytes}).
     @ivar queued_max_bytes: requests in flight on all connections, and again frames still coming in
         (C{queued.max.request.bytes}); no limit where it is not positive.
+    @ivar answers_max_bytes: answers that wait to be sent, on all connections (C{kgw.queued.max.response.bytes}); no
+        limit where it is not positive.
     @ivar connection_max_bytes: requests in flight on one connection, and answers that wait for earlier ones.
     @ivar connection_max_requests: requests in flight on one connection.
     @ivar idle_max_seconds: a connection without a byte or a request for so long is closed, so is one that does
@@ -35,6 +37,7 @@ class Limits:
     request_max_bytes: int = 100 << 20
     control_max_bytes: int = 4 << 20
     queued_max_bytes: int = -1
+    answers_max_bytes: int = -1
     connection_max_bytes: int = 100 << 20
     connection_max_requests: int = 100
     idle_max_seconds: float = 600.0
@@ -49,6 +52,7 @@ class Limits:
             request_max_bytes=config.socket_request_max_bytes,
             control_max_bytes=config.kgw_control_request_max_bytes,
             queued_max_bytes=config.queued_max_request_bytes,
+            answers_max_bytes=config.kgw_queued_max_response_bytes,
             connection_max_bytes=config.kgw_connection_max_in_flight_bytes,
             connection_max_requests=config.kgw_max_in_flight_requests_per_connection,
             idle_max_seconds=config.connections_max_idle_ms / 1000,
@@ -76,7 +80,7 @@ class Connection(Waiter, Protocol):
         """Close where nothing has happened for too long."""
 
     def stop(self) -> None:
-        """Start no more requests; close when those in flight are answered."""
+        """Start no more requests; have long polls end; close when those in flight are answered."""
 
     def abort(self) -> None:
         """Close now."""
@@ -92,6 +96,7 @@ class Connections:
     @ivar limits: what connections obey.
     @ivar budget: requests in flight on all of them.
     @ivar unfinished: frames still coming in on all of them.
+    @ivar answers: what all of them hold of answers that wait to be sent.
     """
 
     def __init__(self, limits: Limits, clock: IReactorTime, log: PeerLog) -> None:
@@ -100,6 +105,7 @@ class Connections:
         self.log = log
         self.budget = Budget(limits.queued_max_bytes)
         self.unfinished = Unfinished(limits.queued_max_bytes)
+        self.answers = Answers(limits.answers_max_bytes)
         self.stopping = False
         self._live: dict[Connection, None] = {}
         self._by_ip: Counter[str] = Counter()
@@ -178,7 +184,7 @@ class Connections:
 
     def stop(self) -> Deferred[None]:
         """
-        End all connections: no new requests, what is in flight is answered, long polls are cut short.
+        End all connections: no new requests, what is in flight is answered, long polls with what they have.
 
         @return: fires when the last one is gone, at the latest C{stop_max_seconds} from now.
         """

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from kgw.errors import WireError
+from kgw.net.addresses import ip_of, name_of, plain
 from kgw.net.connections import Connections
 from kgw.net.dispatcher import Answer, Dispatcher, Hangup, describe
 from kgw.net.sender import Sender
@@ -73,9 +75,14 @@ class KafkaProtocol(Protocol):
         self._connections = connections
         self._limits = connections.limits
         self._budget = connections.budget
+        self._answers = connections.answers
         self._reader = FrameReader(self._limits.request_max_bytes, self._limits.control_max_bytes, dispatcher.large)
         self._queue: deque[_InFlight] = deque()
         self._bytes = 0  # of what is in the queue
+        self._ready = 0  # of these, bytes of answers
+        self._held = 0  # what the bound on all answers knows of this one's
+        self._end_watchers: dict[Callable[[], None], None] = {}
+        self._stopping = False
         self._parked = 0  # long polls in the queue that are not done
         self._open = False
         self._ending = False  # no request is started any more
@@ -105,13 +112,13 @@ class KafkaProtocol(Protocol):
         transport: Any = self.transport
         host, peer = transport.getHost(), transport.getPeer()
         if isinstance(host, IPv4Address | IPv6Address):
-            self.local_host, self.local_port = _plain(host.host), host.port
+            self.local_host, self.local_port = plain(host.host), host.port
             if ITCPTransport.providedBy(transport):
                 transport.setTcpNoDelay(True)
                 transport.setTcpKeepAlive(True)
         else:
             self.local_host = "localhost"
-        self.ip, self.remote = _ip(peer), _name(peer)
+        self.ip, self.remote = ip_of(peer), name_of(peer)
         self._since = self._connections.clock.seconds()
         self._sender = Sender(transport, self.wake)
         self._open = True
@@ -132,6 +139,7 @@ class KafkaProtocol(Protocol):
         self._ending = self._closing = True
         self._sender.close()
         self._cancel_all()
+        self._count_answers()
         self._reader = FrameReader(0)
         self._connections.closed(self)
 
@@ -152,6 +160,8 @@ class KafkaProtocol(Protocol):
                 self._working = False
             if self._budget.busy:
                 self._budget.leave(self)
+            if self._held or self._ready or self._sender.pending:
+                self._count_answers()
             if self._closing:
                 self._finish()
             else:
@@ -169,6 +179,7 @@ class KafkaProtocol(Protocol):
             while queue and queue[0].done:
                 first = queue.popleft()
                 self._bytes -= first.size
+                self._ready -= first.size
                 if first.cut:
                     self._close()
                     return True
@@ -209,7 +220,14 @@ class KafkaProtocol(Protocol):
             len(self._queue) >= self._limits.connection_max_requests
             or self._bytes >= self._limits.connection_max_bytes
             or self._parked >= _MAX_PARKED
+            or (self._ready > 0 and self._answers.over)
         )
+
+    def _count_answers(self) -> None:
+        """Let the bound on all answers know what waits here."""
+        held = self._ready + self._sender.pending
+        self._answers.change(held - self._held)
+        self._held = held
 
     def _put(self, request: _InFlight) -> None:
         """A request has started and is not done."""
@@ -231,6 +249,7 @@ class KafkaProtocol(Protocol):
         request.answer = answer
         size = sum(map(len, answer)) if answer is not None else 0
         self._bytes += size - request.size
+        self._ready += size
         request.size = size
 
     def _settled(self, result: Answer | Failure, request: _InFlight) -> None:
@@ -277,7 +296,7 @@ class KafkaProtocol(Protocol):
     def _cancel_all(self) -> None:
         waiting = [request.deferred for request in self._queue if request.deferred is not None]
         self._queue.clear()
-        self._bytes = 0
+        self._bytes = self._ready = 0
         for deferred in waiting:
             deferred.cancel()
 
@@ -338,13 +357,33 @@ class KafkaProtocol(Protocol):
             self.abort()
 
     def stop(self) -> None:
-        """Start no more requests; end long polls; close when the others are answered."""
+        """Start no more requests; have long polls end; close when all are answered."""
         self._end()
-        for request in list(self._queue):
-            if request.parks and request.deferred is not None:
-                request.deferred.cancel()
+        self._stopping = True
+        watchers, self._end_watchers = self._end_watchers, {}
+        for ended in watchers:
+            ended()
         if self._open:
             self._connections.schedule(self)
+
+    def watch_end(self, ended: Callable[[], None]) -> None:
+        """See L{kgw.handlers.contract.Peer.watch_end}."""
+        if self._stopping:
+            ended()
+        else:
+            self._end_watchers[ended] = None
+
+    def unwatch_end(self, ended: Callable[[], None]) -> None:
+        """See L{kgw.handlers.contract.Peer.unwatch_end}."""
+        self._end_watchers.pop(ended, None)
+
+    def claim_answer(self, size: int) -> int:
+        """See L{kgw.handlers.contract.Peer.claim_answer}."""
+        return self._answers.claim(size)
+
+    def give_back_answer(self, claimed: int) -> None:
+        """See L{kgw.handlers.contract.Peer.give_back_answer}."""
+        self._answers.change(-claimed)
 
     def abort(self) -> None:
         """Close now, whatever is in flight or unsent."""
@@ -380,25 +419,6 @@ class KafkaFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Admit or refuse."""
-        if self._connections.admit(_ip(addr)):
+        if self._connections.admit(ip_of(addr)):
             return KafkaProtocol(self._dispatcher, self._connections, self.listener)
         return _Refused()
-
-
-def _plain(host: str) -> str:
-    """An IPv4 address that came in on an IPv6 socket as what it is."""
-    return host[7:] if host.startswith("::ffff:") and "." in host else host
-
-
-def _ip(address: IAddress | None) -> str:
-    return _plain(address.host) if isinstance(address, IPv4Address | IPv6Address) else ""
-
-
-def _name(address: IAddress | None) -> str:
-    """An address in the words of the log."""
-    if isinstance(address, IPv4Address | IPv6Address):
-        host = _plain(address.host)
-        return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
-    if isinstance(address, UNIXAddress) and address.name:
-        return f"unix:{address.name.decode(errors='replace')}"
-    return "unix"

@@ -70,7 +70,7 @@ class Stage:
 
     The text of a request says what its handler does: C{wait...} waits for L{fire}, C{kafka}, C{bug}, C{wire},
     C{cancel} fail, C{silent} has no answer, C{bad} one that cannot be written; anything else is answered at once.
-    Key 3 is C{Ask}; key 1 is C{Poll}, a long poll.
+    Key 3 is C{Ask}; key 1 is C{Poll}, a long poll, whose C{wait...} also ends where the gateway stops.
 
     @ivar started: the texts of the requests whose handlers were called, in that order.
     @ivar waiting: what they wait for, by text.
@@ -146,7 +146,7 @@ class Stage:
         self.during(request)
         if what.startswith("wait"):
             self.waiting[what] = Deferred(lambda _: self.cancelled.append(what))
-            await self.waiting[what]
+            await self._wait(what, call)
             what = what.removeprefix("wait-")
         if what == "kafka":
             raise KafkaError(ErrorCode.NOT_CONTROLLER, "ask another")
@@ -159,6 +159,20 @@ class Stage:
         if what == "bad":
             return Response(what=None)  # type: ignore[arg-type]
         return Response(what=what, padding=bytes(request.size))
+
+    async def _wait(self, what: str, call: Call) -> None:
+        if call.header.api_key != 1:
+            await self.waiting[what]
+            return
+
+        def ended() -> None:
+            self.fire(what)
+
+        call.peer.watch_end(ended)
+        try:
+            await self.waiting[what]
+        finally:
+            call.peer.unwatch_end(ended)
 
     @staticmethod
     def _refuse(request: Request | None, code: ErrorCode) -> Response | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -44,6 +44,27 @@ class StagePeer:
     remote: str = "10.0.0.99:50000"
     software_name: str = ""
     software_version: str = ""
+    room: int = 1 << 30
+    claimed: int = 0
+    end_watchers: list[Callable[[], None]] = field(default_factory=list)
+
+    def watch_end(self, ended: Callable[[], None]) -> None:
+        """See L{kgw.handlers.contract.Peer}; the test calls what it finds in C{end_watchers}."""
+        self.end_watchers.append(ended)
+
+    def unwatch_end(self, ended: Callable[[], None]) -> None:
+        """See L{kgw.handlers.contract.Peer}."""
+        self.end_watchers.remove(ended)
+
+    def claim_answer(self, size: int) -> int:
+        """As much as C{room} at most."""
+        claimed = min(size, self.room)
+        self.claimed += claimed
+        return claimed
+
+    def give_back_answer(self, claimed: int) -> None:
+        """See L{kgw.handlers.contract.Peer}."""
+        self.claimed -= claimed
 
 
 @implementer(IStateStore)

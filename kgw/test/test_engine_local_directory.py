@@ -82,6 +82,36 @@ class DataDirectoryTests(SynchronousTestCase):
             message = self.refused(path)
             self.assertTrue(message.startswith(f"the data directory {os.path.abspath(path)} cannot be used: "), message)
 
+    def test_partitions_without_the_file_that_names_them(self) -> None:
+        for name, file in (("orders-0", "00000000000000000000.log"), ("a-b-12", "partition.metadata")):
+            Path(self.path, name).mkdir(parents=True)
+            Path(self.path, name, file).write_text("precious")
+        before = sorted(os.walk(self.path))
+        error = self.assertRaises(KafkaError, DataDirectory.open, self.path, 1, None, "facts")
+        self.assertEqual(
+            (error.code, error.message),
+            (
+                ErrorCode.KAFKA_STORAGE_ERROR,
+                f"the data directory {os.path.abspath(self.path)} holds 2 partition folders but no facts, which names "
+                "the topics and keeps committed offsets: restore facts, or name another directory with --data",
+            ),
+        )
+        for _, _, files in (after := sorted(os.walk(self.path))):
+            files[:] = [name for name in files if name != ".lock"]
+        self.assertEqual(after, before)
+        Path(self.path, "facts").write_text("topics")
+        directory = DataDirectory.open(self.path, 1, None, "facts")
+        directory.close()
+
+    def test_folders_that_are_no_partitions(self) -> None:
+        for name in ("notes", "notes-1", "orders-0.0123-stray", "orders-0.0123-delete"):
+            Path(self.path, name).mkdir(parents=True)
+        Path(self.path, "notes", "a.log").write_text("")
+        Path(self.path, "orders-0.0123-stray", "partition.metadata").write_text("")
+        directory = DataDirectory.open(self.path, 1, None, "facts")
+        self.addCleanup(directory.close)
+        self.assertTrue(os.path.exists(os.path.join(self.path, "meta.properties")))
+
     def test_the_mark_of_a_clean_stop(self) -> None:
         directory = self.open()
         self.assertFalse(directory.was_clean)

@@ -241,6 +241,17 @@ class FlushTests(OnePartition, SynchronousTestCase):
         self.assertEqual(bridge.calls, [])
         bridge.held = False
 
+    def test_no_time_between_append_and_flush(self) -> None:
+        """flush.ms=0 acknowledges what is flushed, as flush.messages=1 does."""
+        bridge = self.make_held()
+        self.engine.configure(self.topic, LogConfig(flush_ms=0))
+        bridge.held = True
+        waiting = self.log.append(batch())
+        self.assertNoResult(waiting)
+        self.assertEqual(bridge.run(), 1)
+        self.assertEqual(self.successResultOf(waiting).base_offset, 0)
+        bridge.held = False
+
     def test_a_failed_flush_is_not_acknowledged(self) -> None:
         bridge = self.make_held()
         bridge.broken = True

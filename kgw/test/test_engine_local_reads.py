@@ -231,11 +231,11 @@ class TopicsTests(OnePartition, SynchronousTestCase):
         # A topic of the same name begins anew, while what is left of the old one is still on its way.
         again = topic(number=2)
         creating = self.engine.create(again, LogConfig())
-        self.assertEqual(self.append(batch())[0].base_offset, 0)
         while disk.run():
             pass
         self.successResultOf(deleting)
         self.successResultOf(creating)
+        self.assertEqual(self.append(batch())[0].base_offset, 0)
         # The flush that had begun was finished.
         self.assertEqual(self.successResultOf(waiting[0]).base_offset, 0)
         for one in waiting[1:]:

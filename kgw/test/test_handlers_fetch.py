@@ -238,6 +238,28 @@ class FetchTests(SynchronousTestCase):
         self.stage.clock.advance(0)
         self.assertEqual(self.rows(self.successResultOf(waiting))[0].error_code, ErrorCode.UNKNOWN_TOPIC_ID)
 
+    def test_the_gateway_stops(self) -> None:
+        """A parked request is answered with what there is, so that answers behind it can be sent."""
+        waiting = self.park(self.request(0, wait=30_000, min_bytes=1 << 20))
+        self.stage.append("t")
+        (ended,) = self.stage.peer.end_watchers
+        ended()
+        (row,) = self.rows(self.successResultOf(waiting))
+        self.assertEqual((row.error_code, self.first_offset(row)), (0, 0))
+        self.assertEqual(self.stage.peer.end_watchers, [])
+        self.assertNoTimer()
+
+    def test_clients_do_not_take_their_answers(self) -> None:
+        """Where memory for answers is short one gets little, but always a first batch; no wait for more."""
+        for _ in range(5):
+            self.stage.append("t")
+        (whole,) = self.fetch(self.request(0))
+        self.stage.peer.room = 1
+        (row,) = self.fetch(self.request(0, wait=30_000, min_bytes=10_000))
+        assert row.records is not None and whole.records is not None
+        self.assertEqual(len(bytes(row.records)) * 5, len(bytes(whole.records)))  # type: ignore[arg-type]
+        self.assertEqual(self.stage.peer.claimed, 0)
+
     def test_cancelled(self) -> None:
         """A peer that vanishes leaves nothing behind: no timer, no watcher."""
         waiting = self.park(self.request(0, wait=30_000))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kgw.net.budget import Budget, Unfinished
+from kgw.net.budget import Answers, Budget, Unfinished
 
 
 class Waiting:
@@ -106,6 +106,27 @@ class Budgeting(SynchronousTestCase):
         self.assertEqual(todo, [[]] * 5)
         self.assertEqual(budget.used, 0)
         self.assertFalse(budget.busy)
+
+
+class WaitingAnswers(SynchronousTestCase):
+    def test_claims(self) -> None:
+        """While there is room an answer may be large, then small; never nothing."""
+        answers = Answers(100 << 20)
+        self.assertEqual(answers.claim(60 << 20), 60 << 20)
+        self.assertEqual(answers.claim(60 << 20), 40 << 20)
+        self.assertTrue(answers.over)
+        self.assertEqual(answers.claim(60 << 20), 1 << 20)
+        self.assertEqual(answers.claim(5000), 5000)
+        answers.change(-(101 << 20) - 5000)
+        self.assertEqual(answers.held, 0)
+        self.assertEqual(answers.claim(60 << 20), 60 << 20)
+
+    def test_no_limit(self) -> None:
+        """-1 is none."""
+        answers = Answers(-1)
+        answers.change(1 << 50)
+        self.assertEqual(answers.claim(1 << 40), 1 << 40)
+        self.assertFalse(answers.over)
 
 
 class UnfinishedFrames(SynchronousTestCase):

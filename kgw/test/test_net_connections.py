@@ -186,16 +186,28 @@ class Stop(SynchronousTestCase):
         self.assertEqual(stage.started, ["wait-a", "b"])
 
     def test_long_polls(self) -> None:
-        """They are cut short; what was asked before them is answered."""
+        """They end with an answer, and what was asked before and behind them is answered."""
         stage = Stage()
         protocol, transport = stage.connect()
-        protocol.dataReceived(frame(1, "wait-a") + frame(2, "wait-poll", key=1))
+        protocol.dataReceived(frame(1, "wait-a") + frame(2, "wait-poll", key=1) + frame(3, "b") + frame(4, "wait-c"))
         stage.connections.stop()
-        self.assertEqual(stage.cancelled, ["wait-poll"])
+        self.assertEqual(set(stage.waiting), {"wait-a", "wait-c"})
+        stage.fire("wait-c")
         stage.fire("wait-a")
-        self.assertEqual([what for _, _, what in read_answers(transport.value())], ["a"])
+        self.assertEqual([what for _, _, what in read_answers(transport.value())], ["a", "poll", "b", "c"])
+        self.assertEqual(stage.cancelled, [])
         self.assertTrue(transport.disconnecting)
         self.assertEqual(stage.lines, [])
+
+    def test_long_poll_that_begins_to_wait_late(self) -> None:
+        """A request that comes to its wait after the stop has begun does not wait."""
+        stage = Stage()
+        protocol, _ = stage.connect()
+        protocol.dataReceived(frame(1, "wait-a"))
+        stage.connections.stop()
+        ends: list[None] = []
+        protocol.watch_end(lambda: ends.append(None))
+        self.assertEqual(len(ends), 1)
 
     def test_time_is_over(self) -> None:
         """What is not answered in time is cut off, with a line in the log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -21,6 +22,18 @@ class Peer:
     remote: str = "10.0.0.2:5000"
     software_name: str = "librdkafka"
     software_version: str = "2.0"
+
+    def watch_end(self, ended: Callable[[], None]) -> None:
+        raise AssertionError("nothing waits here")
+
+    def unwatch_end(self, ended: Callable[[], None]) -> None:
+        raise AssertionError("nothing waits here")
+
+    def claim_answer(self, size: int) -> int:
+        raise AssertionError("nothing is claimed here")
+
+    def give_back_answer(self, claimed: int) -> None:
+        raise AssertionError("nothing is claimed here")
 
 
 class Dispatching(SynchronousTestCase):

@@ -228,6 +228,48 @@ class Backpressure(SynchronousTestCase):
         self.assertLess(len(stage.started), 8)
         self.assertLess(protocol.unsent, 3 << 20)
 
+    def test_answers_of_all_connections(self) -> None:
+        """
+        Where peers take no answers one more may be small only; others start requests as ever; what is held is given
+        back when it is taken and when its peer is gone.
+        """
+        stage = Stage(answers_max_bytes=4 << 20)
+        answers = stage.connections.answers
+        peers = [stage.connect() for _ in range(3)]
+        for protocol, transport in peers:
+            protocol.dataReceived(frame(1, "wait-a", size=2 << 20))
+            producer: Any = transport.producer
+            producer.pauseProducing()
+            stage.fire("wait-a")
+        self.assertGreater(answers.held, 6 << 20)
+        good, good_transport = stage.connect()
+        self.assertEqual(good.claim_answer(50 << 20), 1 << 20)
+        good.give_back_answer(1 << 20)
+        good.dataReceived(frame(1, "one") + frame(2, "two", size=2 << 20))
+        self.assertEqual(texts(good_transport), ["one", "two"])
+        peers[0][1].producer.resumeProducing()  # type: ignore[union-attr]
+        peers[1][0].connectionLost()
+        self.assertLess(answers.held, 3 << 20)
+        peers[2][0].abort()
+        peers[2][0].connectionLost()
+        self.assertEqual(answers.held, 0)
+
+    def test_ready_answers_while_room_is_short(self) -> None:
+        """A connection that holds answers behind an unfinished request starts no more; nobody else has to wait."""
+        stage = Stage(answers_max_bytes=100_000)
+        protocol, transport = stage.connect()
+        protocol.dataReceived(frame(1, "wait-a", key=1) + frame(2, "b", size=200_000))
+        protocol.dataReceived(frame(3, "c"))
+        self.assertEqual(stage.started, ["wait-a", "b"])
+        self.assertEqual(transport.producerState, "paused")
+        other, other_transport = stage.connect()
+        other.dataReceived(frame(1, "wait-x") + frame(2, "y"))
+        stage.fire("wait-x")
+        self.assertEqual(texts(other_transport), ["x", "y"])
+        stage.fire("wait-a")
+        self.assertEqual(texts(transport), ["a", "b", "c"])
+        self.assertEqual(stage.connections.answers.held, 0)
+
     def test_unfinished_frames_of_all_connections(self) -> None:
         """Large frames that come in at the same time take turns when memory is short."""
         stage = Stage(queued_max_bytes=300_000)

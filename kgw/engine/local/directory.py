@@ -8,8 +8,9 @@ import os
 import uuid
 from dataclasses import dataclass
 
-from kgw.engine.local.checkpoint import read_properties, replace_file
+from kgw.engine.local.checkpoint import PARTITION_METADATA, read_properties, replace_file
 from kgw.errors import ErrorCode, KafkaError
+from kgw.model import TopicPartition
 
 _CLEAN_MARK = ".kafka_cleanshutdown"
 
@@ -28,6 +29,12 @@ def decode_id(text: str) -> bytes | None:
     return value if len(value) == 16 else None
 
 
+def parse_folder(name: str) -> TopicPartition | None:
+    """The partition that a folder's name stands for, or C{None}."""
+    topic, _, partition = name.rpartition("-")
+    return TopicPartition(topic, int(partition)) if topic and partition.isdecimal() else None
+
+
 @dataclass(slots=True)
 class DataDirectory:
     """
@@ -44,13 +51,16 @@ class DataDirectory:
     _lock: int
 
     @classmethod
-    def open(cls, path: str, node_id: int, cluster_id: str | None = None) -> DataDirectory:
+    def open(
+        cls, path: str, node_id: int, cluster_id: str | None = None, facts_file: str | None = None
+    ) -> DataDirectory:
         """
         Make the directory where it is missing, and lock it.
 
         @param cluster_id: the one to give a directory that has none yet; a new one where this is C{None}.
+        @param facts_file: the file in it that names the topics; one without it must not hold partitions either.
         @raise KafkaError: C{KAFKA_STORAGE_ERROR} where it cannot be written, another process holds it (whose
-            pid the message names), or it belongs to another node or cluster.
+            pid the message names), it belongs to another node or cluster, or C{facts_file} is missing.
         """
         path = os.path.abspath(path)
         try:
@@ -61,6 +71,8 @@ class DataDirectory:
                 ErrorCode.KAFKA_STORAGE_ERROR, f"the data directory {path} cannot be used: {error.strerror}"
             ) from None
         try:
+            if facts_file is not None:
+                _check_facts(path, facts_file)
             cluster_id = _identify(path, node_id, cluster_id)
         except OSError as error:
             os.close(lock)
@@ -111,6 +123,24 @@ def _lock(path: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _check_facts(path: str, name: str) -> None:
+    """Refuse partitions of which nothing says whose they are: Kafka's, or those of a file that was lost."""
+    if os.path.exists(os.path.join(path, name)):
+        return
+    with os.scandir(path) as entries:
+        count = sum(entry.is_dir() and parse_folder(entry.name) is not None and _is_log(entry) for entry in entries)
+    if count:
+        raise KafkaError(
+            ErrorCode.KAFKA_STORAGE_ERROR,
+            f"the data directory {path} holds {count} partition folder{'s' * (count > 1)} but no {name}, which names "
+            f"the topics and keeps committed offsets: restore {name}, or name another directory with --data",
+        )
+
+
+def _is_log(folder: os.DirEntry[str]) -> bool:
+    return any(name == PARTITION_METADATA or name.endswith(".log") for name in os.listdir(folder.path))
 
 
 def _identify(path: str, node_id: int, wanted: str | None) -> str:

@@ -133,7 +133,8 @@ class Durability:
         @return: fires with C{appended} when C{flush.messages} allows it.
         """
         self.records += records
-        if self.records >= config.flush_messages:
+        # flush.ms=0 leaves no time between an append and its flush, so it is waited for
+        if self.records >= config.flush_messages or not config.flush_ms:
             return self.sync().addCallback(lambda _: appended)
         if config.flush_ms < NEVER and self._timer is None:
             self._timer = self._around.clock.callLater(config.flush_ms / 1000, self._on_time)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
-from twisted.internet.defer import Deferred, fail, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredLock, fail, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -17,20 +15,15 @@ from zope.interface import implementer
 
 from kgw.engine.local.bridge import IBridge
 from kgw.engine.local.checkpoint import (
-    LEADER_EPOCHS,
     LOG_START_OFFSETS,
-    PARTITION_METADATA,
     RECOVERY_POINTS,
     format_offsets,
-    format_pairs,
-    read_file,
-    read_offsets,
     replace_file,
 )
-from kgw.engine.local.directory import DataDirectory, decode_id, encode_id
+from kgw.engine.local.directory import DataDirectory
+from kgw.engine.local.folders import Folders, Opened, remove
 from kgw.engine.local.pages import PageReads
 from kgw.engine.local.partition import LocalPartitionLog
-from kgw.engine.local.recovery import Recovered, Recovery
 from kgw.engine.local.retention import find_ages
 from kgw.engine.local.rounds import Rounds
 from kgw.engine.local.segment import Handles
@@ -41,21 +34,14 @@ from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import ILogEngine, IPartitionLog
 from kgw.model import LogConfig, Topic, TopicPartition
 
-_DELETED = "-delete"
+T = TypeVar("T")
+
 #: A roll is followed by a checkpoint this much later, in seconds, so that one serves many.
 _CHECKPOINT_DELAY = 1.0
-
-
-@dataclass(slots=True)
-class _Opened:
-    """What a start found in one partition's folder, or made."""
-
-    name: TopicPartition
-    topic_id: bytes
-    config: LogConfig
-    found: Recovered
-    start_offset: int
-    recovery_point: int
+#: So many partitions are made or removed at a time, so that neither the reactor nor a flush waits for thousands.
+_SLICE = 50
+#: So many folders are named in one line of the log.
+_NAMED = 20
 
 
 @implementer(ILogEngine)
@@ -102,8 +88,9 @@ class LocalLogEngine:
         self._path = directory.path
         self._clock = clock
         self._bridge = bridge
-        self._producer_expiration_ms = producer_id_expiration_ms
         self._handles = Handles(open_files)
+        self._folders = Folders(directory, self._handles, producer_id_expiration_ms)
+        self._changes = DeferredLock()
         self._logs: dict[TopicPartition, LocalPartitionLog] = {}
         self._starts = Rounds("log start offsets cannot be written", self._write_starts)
         self._points = Rounds("recovery points cannot be written", self._write_points)
@@ -143,17 +130,20 @@ class LocalLogEngine:
 
     async def _start(self, topics: list[tuple[Topic, LogConfig]]) -> None:
         try:
-            found: list[_Opened] = await self._bridge.call(self._open_all, topics)
+            result: tuple[list[Opened], list[str]] = await self._bridge.call(self._folders.open, topics)
         except OSError as error:
             where = error.filename or self._path
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"{where} cannot be used: {error.strerror}") from None
+        found, strays = result
+        self._tell_of_strays(strays)
         self._logs.clear()
         self._ids.clear()
         self._due.clear()
         for each in found:
             for note in each.found.notes:
                 self._log.warn("{name}: {note}", name=each.name, note=note)
-            self._add(each)
+            self._ids[each.name.topic] = each.topic_id
+            self._logs[each.name] = self._log_of(each)
         self._running = True
         for loop, period_ms in self._loops:
             loop.clock = self._clock
@@ -162,11 +152,10 @@ class LocalLogEngine:
                 lambda failure: self._log.failure("what is done now and then has ended", failure)
             )
 
-    def _add(self, opened: _Opened) -> None:
-        self._ids[opened.name.topic] = opened.topic_id
-        self._logs[opened.name] = LocalPartitionLog(
+    def _log_of(self, opened: Opened) -> LocalPartitionLog:
+        return LocalPartitionLog(
             opened.name,
-            self._folder(opened.name),
+            self._folders.path(opened.name),
             opened.config,
             opened.found,
             self._around,
@@ -174,45 +163,15 @@ class LocalLogEngine:
             recovery_point=opened.recovery_point,
         )
 
-    def _open_all(self, topics: list[tuple[Topic, LogConfig]]) -> list[_Opened]:
-        """Open what is wanted, make what is missing, set aside what is not wanted; blocks."""
-        clean = self._directory.was_clean
-        points = read_offsets(os.path.join(self._path, RECOVERY_POINTS))
-        starts = read_offsets(os.path.join(self._path, LOG_START_OFFSETS))
-        wanted = {TopicPartition(topic.name, index): topic for topic, _ in topics for index in range(topic.partitions)}
-        there: set[TopicPartition] = set()
-        for entry in os.scandir(self._path):
-            if not entry.is_dir(follow_symlinks=False):
-                continue
-            if entry.name.endswith(_DELETED):
-                shutil.rmtree(entry.path, ignore_errors=True)
-                continue
-            name = _parse_folder(entry.name)
-            metadata = _topic_id(entry.path)
-            if name in wanted and metadata in (wanted[name].id, b""):
-                there.add(name)
-            elif name is not None and metadata:
-                shutil.rmtree(self._set_aside(entry.path), ignore_errors=True)
-        self._directory.unmark_clean()
-        recovery = Recovery(clean, self._handles, self._producer_expiration_ms)
-        opened = []
-        for topic, config in topics:
-            for index in range(topic.partitions):
-                name = TopicPartition(topic.name, index)
-                if name not in there:
-                    opened.append(self._make(name, topic, config))
-                    continue
-                folder, start = self._folder(name), starts.get(name, 0)
-                _write_metadata(folder, topic.id)
-                found = recovery.open(folder, start, points.get(name, 0), config.index_interval_bytes)
-                point = found.end_offset if clean else min(points.get(name, 0), found.end_offset)
-                opened.append(_Opened(name, topic.id, config, found, start, point))
-        # Rows of partitions that are gone must not speak for later ones of the same name.
-        content = format_offsets({each.name: each.recovery_point for each in opened})
-        replace_file(os.path.join(self._path, RECOVERY_POINTS), content, durable=True)
-        content = format_offsets({each.name: each.start_offset for each in opened if each.start_offset})
-        replace_file(os.path.join(self._path, LOG_START_OFFSETS), content, durable=True)
-        return opened
+    def _tell_of_strays(self, strays: list[str]) -> None:
+        if strays:
+            self._log.warn(
+                "{path}: {count} partition folder(s) belong to no topic and are named NAME.HEX-stray from now on; "
+                "kgw does not touch them again, remove them by hand when nobody needs them: {names}",
+                path=self._path,
+                count=len(strays),
+                names=", ".join(sorted(strays)[:_NAMED]) + (", ..." if len(strays) > _NAMED else ""),
+            )
 
     def stop(self) -> Deferred[None]:
         """See L{ILogEngine.stop}."""
@@ -230,6 +189,8 @@ class LocalLogEngine:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        # A change that was begun finds the engine stopped and takes itself back.
+        await self._changes.run(succeed, None)
         self._spares.release()
         failures: list[Failure] = []
         await gatherResults([log.close().addErrback(failures.append) for log in self._logs.values()])
@@ -246,26 +207,42 @@ class LocalLogEngine:
 
     def create(self, topic: Topic, config: LogConfig) -> Deferred[None]:
         """See L{ILogEngine.create}."""
-        made: list[_Opened] = []
+        return self._changes.run(self._create, topic, config)
+
+    async def _create(self, topic: Topic, config: LogConfig) -> None:
+        self._folders.check(topic.name)
+        owner = self._ids.get(topic.name)
+        names = [TopicPartition(topic.name, index) for index in range(topic.partitions)]
+        names = [name for name in names if name not in self._logs]
+        made: dict[TopicPartition, LocalPartitionLog] = {}
         try:
-            if not self._running:
-                raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the engine is not running")
-            for index in range(topic.partitions):
-                name = TopicPartition(topic.name, index)
-                if name not in self._logs:
-                    if os.path.exists(self._folder(name)):
-                        self._remove(self._set_aside(self._folder(name)))
-                    made.append(self._make(name, topic, config))
-        except OSError as error:
-            for each in made:
-                shutil.rmtree(self._folder(each.name), ignore_errors=True)
+            self._check_running()
+            for some in _slices(names):
+                strays: list[str] = await self._bridge.call(self._folders.make, some, topic.id)
+                made.update((name, self._log_of(self._folders.empty(name, topic.id, config))) for name in some)
+                self._tell_of_strays(strays)
+                self._check_running()
+            if self._ids.get(topic.name) != owner:
+                raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{topic.name} was deleted meanwhile")
+        except (OSError, KafkaError) as error:
+            await self._unmake(made)
+            if isinstance(error, KafkaError):
+                raise
             reason = f"{topic.name} cannot be made: {error.strerror}"
-            return fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, reason))
-        except KafkaError as error:
-            return fail(error)
-        for each in made:
-            self._add(each)
-        return succeed(None)
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, reason) from None
+        # Seen all at once: nobody is to find a topic with some of its partitions.
+        self._ids[topic.name] = topic.id
+        self._logs.update(made)
+
+    async def _unmake(self, made: dict[TopicPartition, LocalPartitionLog]) -> None:
+        for log in made.values():
+            log.delete()
+        for some in _slices(list(made)):
+            await self._bridge.call(self._folders.discard, some).addErrback(self._stays)
+
+    def _check_running(self) -> None:
+        if not self._running:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the engine is not running")
 
     def configure(self, topic: Topic, config: LogConfig) -> None:
         """See L{ILogEngine.configure}."""
@@ -278,25 +255,38 @@ class LocalLogEngine:
         """See L{ILogEngine.delete}."""
         if self._ids.get(topic.name) != topic.id:
             return succeed(None)
+        if not self._running:
+            return fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the engine is not running"))
         del self._ids[topic.name]
         names = [name for name in self._logs if name.topic == topic.name]
         for name in names:
             log = self._logs.pop(name)
             self._due.pop(log, None)
             log.delete()
-            try:
-                self._remove(self._set_aside(self._folder(name)))
-            except OSError as error:
-                # The next start removes what no topic owns.
-                self._log.error("{name}: its files stay: {reason}", name=name, reason=error.strerror)
-        if not self._running:
-            return succeed(None)
-        # A later topic of this name begins anew.
-        return Deferred.fromCoroutine(self._forget())
+        return self._changes.run(self._delete, names)
 
-    async def _forget(self) -> None:
+    async def _delete(self, names: list[TopicPartition]) -> None:
+        folders: list[str] = []
+        for some in _slices(names):
+            aside, failures = await self._bridge.call(self._folders.set_aside, some)
+            folders += aside
+            for failure in failures:
+                # They are in nobody's way: as strays, if not before.
+                self._log.error("files of a deleted topic stay: {reason}", reason=failure)
+        Deferred.fromCoroutine(self._remove(folders)).addErrback(self._stays)
+        # A later topic of this name begins anew.
         await self._points.join()
         await self._starts.join()
+
+    async def _remove(self, folders: list[str]) -> None:
+        for some in _slices(folders):
+            await self._bridge.call(remove, some)
+            if not self._running:
+                # The next start removes the others.
+                break
+
+    def _stays(self, failure: Failure) -> None:
+        self._log.failure("folders of deleted partitions stay", failure)
 
     def partition(self, name: str, index: int) -> IPartitionLog:
         """See L{ILogEngine.partition}."""
@@ -304,34 +294,6 @@ class LocalLogEngine:
             return self._logs[TopicPartition(name, index)]
         except KeyError:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{name}-{index} is not here") from None
-
-    def _folder(self, name: TopicPartition) -> str:
-        return os.path.join(self._path, f"{name.topic}-{name.partition}")
-
-    def _make(self, name: TopicPartition, topic: Topic, config: LogConfig) -> _Opened:
-        """A new partition's folder, with an empty log."""
-        folder = self._folder(name)
-        if os.path.dirname(folder) != self._path:
-            raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{name.topic!r} cannot be the name of a folder")
-        os.makedirs(folder, exist_ok=True)
-        _write_metadata(folder, topic.id)
-        replace_file(os.path.join(folder, LEADER_EPOCHS), format_pairs([(0, 0)]), durable=False)
-        recovery = Recovery(True, self._handles, self._producer_expiration_ms)
-        found = recovery.open(folder, 0, 0, config.index_interval_bytes)
-        return _Opened(name, topic.id, config, found, 0, 0)
-
-    def _set_aside(self, folder: str) -> str:
-        """Rename a folder so that the next start removes it, whatever happens now."""
-        ending = f".{uuid.uuid4().hex}{_DELETED}"
-        parent, name = os.path.split(folder)
-        aside = os.path.join(parent, name[: 255 - len(ending)] + ending)
-        os.rename(folder, aside)
-        return aside
-
-    def _remove(self, folder: str) -> None:
-        self._bridge.call(shutil.rmtree, folder, True).addErrback(
-            lambda failure: self._log.failure("{folder} stays", failure, folder=folder)
-        )
 
     # What is done now and then
 
@@ -401,26 +363,8 @@ class LocalLogEngine:
         )
 
 
-def _parse_folder(name: str) -> TopicPartition | None:
-    topic, _, partition = name.rpartition("-")
-    return TopicPartition(topic, int(partition)) if topic and partition.isdecimal() else None
-
-
-def _topic_id(folder: str) -> bytes | None:
-    """The id in partition.metadata; nothing but empty where the file is not there, C{None} where it is damaged."""
-    content = read_file(os.path.join(folder, PARTITION_METADATA))
-    if content is None:
-        return b""
-    for line in content.decode("ascii", "replace").splitlines():
-        if line.startswith("topic_id:"):
-            return decode_id(line.partition(":")[2].strip())
-    return None
-
-
-def _write_metadata(folder: str, topic_id: bytes) -> None:
-    path = os.path.join(folder, PARTITION_METADATA)
-    if not os.path.exists(path):
-        replace_file(path, f"version: 0\ntopic_id: {encode_id(topic_id)}\n".encode(), durable=False)
+def _slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[at : at + _SLICE] for at in range(0, len(items), _SLICE))
 
 
 def _replace_durably(path: str, content: bytes) -> None:

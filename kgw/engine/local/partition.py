@@ -171,7 +171,9 @@ class LocalPartitionLog:
 
     def _repeated(self, earlier: BatchMetadata) -> Deferred[Appended]:
         appended = Appended(earlier.base_offset, earlier.log_append_time_ms, self._start, duplicate=True)
-        if self._config.flush_messages == 1 and self._durability.synced <= earlier.last_offset:
+        if (
+            self._config.flush_messages == 1 or not self._config.flush_ms
+        ) and self._durability.synced <= earlier.last_offset:
             # The first attempt may have failed in this very step.
             return self._durability.sync().addCallback(lambda _: appended)
         return succeed(appended)
@@ -213,7 +215,7 @@ class LocalPartitionLog:
         if self._gone is not None:
             return succeed(None)
         try:
-            if end == self.recovery_point and self._files.has_snapshot(end) and self._active.indexed:
+            if end == self.recovery_point and self._is_written_down(end):
                 # All is written down, but a file may have been cut.
                 return self._durability.sync()
             self._active.save_indexes()
@@ -225,6 +227,12 @@ class LocalPartitionLog:
             self.recovery_point = max(self.recovery_point, end)
 
         return self._durability.sync().addCallback(synced)
+
+    def _is_written_down(self, end: int) -> bool:
+        """Whether the small files say all there is to say; for a log that never held anything none need be there."""
+        if not end:
+            return True
+        return self._files.has_snapshot(end) and (self._active.indexed or not self._active.position)
 
     def close(self) -> Deferred[None]:
         """

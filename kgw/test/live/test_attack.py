@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from kgw.handlers import api_versions, fetch, produce
+from kgw.errors import ErrorCode
+from kgw.handlers import api_versions, fetch, join_group, produce
 from kgw.test.live.raw import Prober, RawClient, create, fetch_frame, framed, produce_frame
 from kgw.test.live.server import GatewayProcess, LiveTestCase
 
@@ -68,6 +69,59 @@ class AttackTests(LiveTestCase):
                 client.send(b"".join(fetch_frame("t", max_bytes=4 << 20) for _ in range(60)))
             time.sleep(1)
             self.assertLess(server.memory - before, 160 << 20)
+
+    def test_slow_readers_of_large_answers(self) -> None:
+        """However many consumers ask for 50 MB and read nothing, what waits for them stays within its bound."""
+        server = self.serve("--set", "kgw.tail.bytes=1048576", "--set", "kgw.queued.max.response.bytes=67108864")
+        self.fill(server, "t", 52)
+        with self.unhurt(server, 128 << 20), ExitStack() as stack:
+            before = server.memory
+            for _ in range(12):
+                client = stack.enter_context(RawClient(server.port, receive_buffer=4096))
+                client.send(b"".join(fetch_frame("t", max_bytes=50 << 20) for _ in range(4)))
+            time.sleep(1)
+            self.assertLess(server.memory - before, 160 << 20)
+            with RawClient(server.port) as good:
+                good.send(fetch_frame("t", max_bytes=50 << 20))
+                self.assertGreater(len(good.receive()), 512 << 10)
+
+    def test_stop_behind_a_long_poll(self) -> None:
+        """A Produce behind a Fetch that waits is acknowledged when the gateway is told to stop."""
+        server = self.serve()
+        create(server.port, "t")
+        create(server.port, "u")
+        with RawClient(server.port) as client:
+            client.send(fetch_frame("u", wait_ms=30_000, correlation_id=7) + produce_frame("t", b"kept"))
+            with RawClient(server.port) as reader:
+                reader.send(fetch_frame("t", wait_ms=10_000))
+                (row,) = reader.answer(fetch.API, 11).responses[0].partitions
+                self.assertIn(b"kept", bytes(row.records))
+            self.assertEqual(server.terminate(), 0)
+            self.assertEqual(struct.unpack_from(">i", client.receive()), (7,))
+            (done,) = client.answer(produce.API, 8).responses[0].partition_responses
+            self.assertEqual((done.error_code, done.base_offset), (0, 0))
+            self.assertTrue(client.closed())
+
+    def test_stop_behind_a_join(self) -> None:
+        """So is one behind a JoinGroup that waits; its member is told to look for its coordinator again."""
+        server = self.serve("--set", "group.initial.rebalance.delay.ms=60000")
+        create(server.port, "t")
+        with RawClient(server.port) as client:
+            join = join_group.Request(
+                group_id="g",
+                session_timeout_ms=30_000,
+                rebalance_timeout_ms=30_000,
+                protocol_type="consumer",
+                protocols=[join_group.RequestProtocol("range", b"")],
+            )
+            client.send(framed(join_group.API, 3, join) + produce_frame("t", b"kept"))
+            with RawClient(server.port) as reader:
+                reader.send(fetch_frame("t", wait_ms=10_000))
+                reader.answer(fetch.API, 11)
+            self.assertEqual(server.terminate(), 0)
+            self.assertEqual(client.answer(join_group.API, 3).error_code, ErrorCode.NOT_COORDINATOR)
+            (done,) = client.answer(produce.API, 8).responses[0].partition_responses
+            self.assertEqual((done.error_code, done.base_offset), (0, 0))
 
     def test_slow_reader_gets_everything(self) -> None:
         """One that reads slowly misses nothing."""
