@@ -181,6 +181,21 @@ class Config:
         default="4194304",
         minimum=1,
     )
+    kgw_queued_max_response_bytes: Setting[int] = Setting(
+        "Answers held in memory over all connections until their clients take them; above it a Fetch returns little.",
+        unit="bytes",
+        type=ConfigType.LONG,
+        default="268435456",
+        minimum=1,
+    )
+    kgw_group_max_bytes: Setting[int] = Setting(
+        "What all members of a group may say when they join, and be assigned, together (Kafka: what its offsets topic"
+        " takes as one record, about a million bytes). One that does not fit in is refused.",
+        unit="bytes",
+        type=ConfigType.INT,
+        default="16777216",
+        minimum=1,
+    )
     kgw_tail_bytes: Setting[int] = Setting(
         "Recent records kept in memory for readers, over all partitions.",
         unit="bytes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred, execute, fail
@@ -27,12 +28,13 @@ from kgw.group_model import (
 )
 from kgw.groups.effects import GroupLimits
 from kgw.groups.facts import group_prefix, offset_key
-from kgw.groups.group import Group, Surroundings
+from kgw.groups.group import Group
 from kgw.groups.history import GroupHistory
 from kgw.groups.journal import GroupJournal
 from kgw.groups.machine import GroupMachine
 from kgw.groups.offsets import OffsetLimits, Place
 from kgw.groups.shelf import load
+from kgw.groups.surroundings import Surroundings
 from kgw.interfaces import IStateStore
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class GroupCoordinator:
     never touch the store. Where the store fails, what was asked for fails with C{COORDINATOR_NOT_AVAILABLE}, which
     clients try again; the group is left as consistent as it was.
 
-    Every method but L{history} and L{watch_topics} fires with an error of C{COORDINATOR_LOAD_IN_PROGRESS} before
+    Every method but L{history} and L{topic_deleted} fires with an error of C{COORDINATOR_LOAD_IN_PROGRESS} before
     L{start} has, and with C{COORDINATOR_NOT_AVAILABLE} after L{stop}. Cancelling the Deferred of a join or a sync
     tells the machine that the client is gone; other Deferreds may be cancelled, what was asked for is done.
     """
@@ -66,10 +68,13 @@ class GroupCoordinator:
         limits: GroupLimits | None = None,
         offset_limits: OffsetLimits | None = None,
         history: GroupHistory | None = None,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         """
         @param store: open from L{start} to the end of L{stop}.
         @param clock: C{seconds()} is epoch seconds.
+        @param monotonic: seconds of a clock that only goes forward, for sessions and rebalances, which must not end
+            when somebody sets the time; C{None} where that of C{clock} does.
         """
         self._store = store
         self._clock = clock
@@ -78,7 +83,13 @@ class GroupCoordinator:
         self._history = history or GroupHistory()
         self._journal = GroupJournal(store)
         self._around = Surroundings(
-            clock, self._journal, self._history, self._limits, self._offset_limits, self._forgotten
+            clock,
+            monotonic or clock.seconds,
+            self._journal,
+            self._history,
+            self._limits,
+            self._offset_limits,
+            self._forgotten,
         )
         self._groups: dict[str, Group] = {}
         self._closed: ErrorCode | None = ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
@@ -88,7 +99,9 @@ class GroupCoordinator:
         self._orphans: set[tuple[str, Place]] = set()
 
     @classmethod
-    def configured(cls, config: Config, store: IStateStore, clock: IReactorTime) -> GroupCoordinator:
+    def configured(
+        cls, config: Config, store: IStateStore, clock: IReactorTime, monotonic: Callable[[], float] | None = None
+    ) -> GroupCoordinator:
         """The coordinator of a node with this configuration; else as L{__init__}."""
         return cls(
             store,
@@ -98,12 +111,14 @@ class GroupCoordinator:
                 max_session_timeout_ms=config.group_max_session_timeout_ms,
                 initial_rebalance_delay_ms=config.group_initial_rebalance_delay_ms,
                 max_size=config.group_max_size,
+                max_bytes=config.kgw_group_max_bytes,
             ),
             OffsetLimits(
                 retention_ms=config.offsets_retention_minutes * 60_000,
                 check_interval_s=config.offsets_retention_check_interval_ms / 1000,
                 max_metadata=config.offset_metadata_max_bytes,
             ),
+            monotonic=monotonic,
         )
 
     def start(self, topic_exists: Callable[[str], bool] | None = None) -> Deferred[None]:
@@ -237,11 +252,12 @@ class GroupCoordinator:
         return self._history.of(group_id)
 
     async def _start(self, topic_exists: Callable[[str], bool] | None) -> None:
-        now = self._clock.seconds()
+        around = self._around
         shelf = await load(self._store)
-        for group_id, (snapshot, parts) in shelf.states.items():
-            machine = GroupMachine.restored(now, snapshot, self._limits)
-            self._groups[group_id] = Group(machine, self._around, parts)
+        for group_id, (stored_snapshot, stored) in shelf.states.items():
+            snapshot = replace(stored_snapshot, state_time=around.from_epoch(stored_snapshot.state_time))
+            machine = GroupMachine.restored(around.monotonic(), snapshot, self._limits)
+            self._groups[group_id] = Group(machine, around, stored)
         strays: dict[str, set[str]] = {}
         for group_id, offsets in shelf.offsets.items():
             group = self._groups.get(group_id) or self._make(group_id)
@@ -257,7 +273,7 @@ class GroupCoordinator:
             self._sweeping.start(self._offset_limits.check_interval_s, now=False).addErrback(self._sweeping_broke)
 
     def _make(self, group_id: str) -> Group:
-        machine = GroupMachine(self._clock.seconds(), group_id, self._limits)
+        machine = GroupMachine(self._around.monotonic(), group_id, self._limits)
         group = self._groups[group_id] = Group(machine, self._around)
         return group
 
@@ -329,7 +345,10 @@ class GroupCoordinator:
         return group.offsets.read(places)
 
     def _describe(self, group_id: str) -> GroupDescription:
-        return self._group(group_id, ErrorCode.GROUP_ID_NOT_FOUND).machine.describe()
+        machine = self._group(group_id, ErrorCode.GROUP_ID_NOT_FOUND).machine
+        if machine.state == "Dead":
+            raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND, f"group {group_id!r} is just being deleted")
+        return machine.describe()
 
     def _delete_group(self, group_id: str) -> Deferred[None]:
         return self._group(group_id, ErrorCode.GROUP_ID_NOT_FOUND).forget()
@@ -341,7 +360,7 @@ class GroupCoordinator:
         return [
             GroupListing(group_id, group.machine.protocol_type or "", group.machine.state, GROUP_TYPE)
             for group_id, group in sorted(self._groups.items())
-            if not states or group.machine.state.lower() in states
+            if group.machine.state != "Dead" and (not states or group.machine.state.lower() in states)
         ]
 
     def _delete_offsets(self, group_id: str, places: Sequence[Place]) -> Deferred[dict[Place, ErrorCode]]:

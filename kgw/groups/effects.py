@@ -21,12 +21,14 @@ class GroupLimits:
     @ivar max_session_timeout_ms: C{group.max.session.timeout.ms}.
     @ivar initial_rebalance_delay_ms: C{group.initial.rebalance.delay.ms}.
     @ivar max_size: C{group.max.size}.
+    @ivar max_bytes: C{kgw.group.max.bytes}: what the members of a group say, and are given, together.
     """
 
     min_session_timeout_ms: int = 6_000
     max_session_timeout_ms: int = 1_800_000
     initial_rebalance_delay_ms: int = 3_000
     max_size: int = (1 << 31) - 1
+    max_bytes: int = 1 << 24
 
     def check_session_timeout(self, session_timeout_ms: int) -> None:
         """
@@ -63,13 +65,15 @@ class MemberSnapshot:
 @dataclass(frozen=True, slots=True)
 class GroupSnapshot:
     """
-    A group as it must survive the process: Stable when there are members, Empty when there are none.
+    A group as it must survive the process: Empty when there are no members, else Stable, unless it is unsettled.
 
     @ivar protocol_type: C{None} for a group that never had members.
     @ivar protocol_name: C{None} for an empty group.
     @ivar leader: a member id, C{None} for an empty group.
-    @ivar state_time: when the group entered its state, in epoch seconds; an empty group's offsets expire from then.
+    @ivar state_time: when the group entered its state, in the seconds of its machine, in a store in epoch seconds; an
+        empty group's offsets expire from then.
     @ivar members: in the order in which they joined.
+    @ivar unsettled: the assignments are not valid any more: a member left since, or a later generation was given out.
     """
 
     group_id: str
@@ -79,6 +83,7 @@ class GroupSnapshot:
     leader: str | None
     state_time: float
     members: tuple[MemberSnapshot, ...] = ()
+    unsettled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,16 @@ class Persist:
     """
 
     snapshot: GroupSnapshot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """
+    Make durable, before any later effect is performed, how the group differs from its last snapshot: who is not in it
+    any more, and that a generation was given out.
+    """
+
+    generation_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +126,4 @@ class Note:
     text: str
 
 
-Effect = Persist | Reply | Note
+Effect = Persist | Amend | Reply | Note

@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
@@ -15,7 +16,8 @@ from kgw.errors import ErrorCode, KafkaError
 from kgw.group_model import Caller, CommittedOffset, GroupProtocol
 from kgw.groups.effects import GroupSnapshot, MemberSnapshot
 
-#: All facts of groups start with this: C{groups/<group id>/state}, C{groups/<group id>/state/<part>} and
+#: All facts of groups start with this: C{groups/<group id>/state}, C{groups/<group id>/state/<part>},
+#: C{groups/<group id>/since} for what changed since the state was stored whole, and
 #: C{groups/<group id>/offsets/<topic>/<partition>}. Offsets that wait for the end of a transaction, once there are
 #: transactions, get a noun of their own beside C{offsets}.
 PREFIX = "groups/"
@@ -63,6 +65,39 @@ class StatePlace(NamedTuple):
     part: int
 
 
+class AmendmentPlace(NamedTuple):
+    """What the key of an amendment says."""
+
+    group_id: str
+
+
+class Amendment(NamedTuple):
+    """
+    What became of a group since its state was stored.
+
+    @ivar generation_id: the last that was given out.
+    @ivar left: the members of the state that are not in the group any more, by their places there.
+    """
+
+    generation_id: int
+    left: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """
+    What the store holds of a group's state.
+
+    @ivar parts: how many facts it takes.
+    @ivar member_ids: of its members, in its order.
+    @ivar amended: whether there may be an amendment to it.
+    """
+
+    parts: int = 0
+    member_ids: tuple[str, ...] = ()
+    amended: bool = False
+
+
 def group_prefix(group_id: str) -> str:
     """What the keys of one group start with, and those of no other: group ids are any text, and escaped."""
     return f"{PREFIX}{_escaped(group_id)}/"
@@ -86,7 +121,16 @@ def state_key(prefix: str, part: int) -> str:
     return f"{prefix}state/{part}" if part else f"{prefix}state"
 
 
-def place_of(key: str) -> OffsetPlace | StatePlace | None:
+def amendment_key(prefix: str) -> str:
+    """
+    The key of what changed since the group's state was stored.
+
+    @param prefix: the group's, from L{group_prefix}.
+    """
+    return f"{prefix}since"
+
+
+def place_of(key: str) -> OffsetPlace | StatePlace | AmendmentPlace | None:
     """
     What a key stands for; C{None} where a later kgw knows it, perhaps.
 
@@ -101,6 +145,8 @@ def place_of(key: str) -> OffsetPlace | StatePlace | None:
         if noun == "state":
             (part,) = path or ("0",)
             return StatePlace(_plain(group_id), _number(part))
+        if noun == "since" and not path:
+            return AmendmentPlace(_plain(group_id))
     except ValueError as error:
         raise DamagedFact(f"the key {key!r}: {error}") from error
     if not noun or not key.startswith(PREFIX):
@@ -129,6 +175,28 @@ def decode_offset(value: bytes) -> KeptOffset:
     except (struct.error, UnicodeDecodeError) as error:
         raise DamagedFact(str(error)) from error
     return KeptOffset(CommittedOffset(offset, leader_epoch, metadata), commit_ms, expire_ms)
+
+
+def encode_amendment(amendment: Amendment) -> bytes:
+    """The bytes of an amendment."""
+    fact = {"generation": amendment.generation_id, "left": amendment.left}
+    body = bytes([_VERSION]) + json.dumps(fact, separators=(",", ":")).encode()
+    return body + crc32(body).to_bytes(_CRC_BYTES, "big")
+
+
+def decode_amendment(value: bytes) -> Amendment:
+    """
+    What L{encode_amendment} was given.
+
+    @raise DamagedFact: the bytes are not what was written.
+    @raise KafkaError: C{KAFKA_STORAGE_ERROR}: a later version of kgw wrote them.
+    """
+    body = _unsealed(value)
+    try:
+        fact = json.loads(body[1:])
+        return Amendment(int(fact["generation"]), tuple(int(place) for place in fact["left"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedFact(str(error)) from error
 
 
 def encode_state(snapshot: GroupSnapshot) -> list[bytes]:

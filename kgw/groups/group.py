@@ -3,45 +3,46 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.group_model import CommitRequest, Joined, JoinRequest, Leaving, Left, Synced, SyncRequest
-from kgw.groups.effects import Effect, GroupLimits, GroupSnapshot, Note, Persist, Reply
-from kgw.groups.facts import KeptOffset, encode_offset, encode_state, group_prefix, offset_key, state_key
-from kgw.groups.history import GroupHistory
-from kgw.groups.journal import GroupJournal
+from kgw.groups.effects import Amend, Effect, GroupSnapshot, Note, Persist, Reply
+from kgw.groups.facts import (
+    Amendment,
+    KeptOffset,
+    Stored,
+    amendment_key,
+    encode_amendment,
+    encode_offset,
+    encode_state,
+    group_prefix,
+    offset_key,
+    state_key,
+)
 from kgw.groups.machine import GroupMachine
-from kgw.groups.offsets import Audience, OffsetLimits, OffsetTable, Place
+from kgw.groups.offsets import Audience, OffsetTable, Place
+from kgw.groups.surroundings import Surroundings
 
 log = Logger("kgw.group")
 
 #: When to look again after a machine broke while it was woken, in seconds.
 _AFTER_A_BUG = 1.0
 
+#: A state that could not be stored is tried again after so many seconds, then after twice as many, and so on.
+_FIRST_RETRY = 1.0
+_LAST_RETRY = 60.0
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """
-    What all groups of a node share.
-
-    @ivar forgotten: called with a group whose facts are gone, the group is not used any more.
-    """
-
-    clock: IReactorTime
-    journal: GroupJournal
-    history: GroupHistory
-    limits: GroupLimits
-    offset_limits: OffsetLimits
-    forgotten: Callable[[Group], None]
+#: The end of time as it is stored, in epoch milliseconds.
+_LATEST_MS = (1 << 63) - 1
 
 
 class _Answer(NamedTuple):
@@ -64,11 +65,14 @@ class Group:
 
     __slots__ = (
         "_alarm",
+        "_alarm_time",
         "_around",
+        "_back_off",
         "_before_deletion",
-        "_parts",
         "_prefix",
         "_queue",
+        "_retry",
+        "_stored",
         "_storing",
         "_working",
         "_writing",
@@ -76,21 +80,24 @@ class Group:
         "offsets",
     )
 
-    def __init__(self, machine: GroupMachine, around: Surroundings, stored_parts: int = 0) -> None:
+    def __init__(self, machine: GroupMachine, around: Surroundings, stored: Stored | None = None) -> None:
         """
-        @param stored_parts: how many facts its state takes in the store.
+        @param stored: what the store holds of it.
         """
         self.machine = machine
         self.offsets = OffsetTable()
         self._around = around
         self._prefix = group_prefix(machine.group_id)
-        self._parts = stored_parts
+        self._stored = stored or Stored()
         self._queue: deque[Effect | _Answer] = deque()
+        self._retry: IDelayedCall | None = None
+        self._back_off = 0.0
         self._working = False
         self._storing = False
         # offsets on their way to the store, in the order in which they get there
         self._writing: deque[Mapping[Place, KeptOffset]] = deque()
         self._alarm: IDelayedCall | None = None
+        self._alarm_time = 0.0
         self._before_deletion: GroupSnapshot | None = None
         self._set_alarm()
 
@@ -102,7 +109,8 @@ class Group:
     @property
     def is_nothing(self) -> bool:
         """Whether there is nothing to remember of it: no members now or soon, no offsets, no state in the store."""
-        return not (self._parts or self.machine.member_count or self.machine.pending_count) and not (
+        machine, stored = self.machine, self._stored
+        return not (stored.parts or stored.amended or machine.member_count or machine.pending_count) and not (
             self.offsets or self._writing or self._queue
         )
 
@@ -159,10 +167,9 @@ class Group:
 
         @raise KafkaError: the member, or the group as it is, may not commit.
         """
-        now = self._now()
-        self.machine.check_commit(now, request.generation_id, request.member_id, request.instance_id)
-        now_ms = int(now * 1000)
-        expire_ms = now_ms + request.retention_ms if request.retention_ms >= 0 else -1
+        self.machine.check_commit(self._now(), request.generation_id, request.member_id, request.instance_id)
+        now_ms = int(self._around.clock.seconds() * 1000)
+        expire_ms = min(now_ms + request.retention_ms, _LATEST_MS) if request.retention_ms >= 0 else -1
         takes, prefix = self._around.offset_limits.takes, self._prefix
         codes: dict[Place, ErrorCode] = {}
         kept: dict[Place, KeptOffset] = {}
@@ -215,11 +222,11 @@ class Group:
 
     def expired(self) -> list[Place]:
         """The offsets that nobody needs any more; none of which is just being committed."""
-        machine = self.machine
-        audience = Audience(
-            machine.protocol_type, machine.state, int(machine.state_time * 1000), machine.subscribed_topics()
-        )
-        found = self.offsets.expired(int(self._now() * 1000), self._around.offset_limits.retention_ms, audience)
+        machine, around = self.machine, self._around
+        since_ms = int(around.to_epoch(machine.state_time) * 1000)
+        audience = Audience(machine.protocol_type, machine.state, since_ms, machine.subscribed_topics())
+        now_ms = int(around.clock.seconds() * 1000)
+        found = self.offsets.expired(now_ms, around.offset_limits.retention_ms, audience)
         if not found or not self._writing:
             return found
         renewed = set(chain.from_iterable(self._writing))
@@ -227,7 +234,7 @@ class Group:
 
     def note(self, text: str) -> None:
         """Add to the group's history."""
-        self._around.history.add(self._now(), self.id, text)
+        self._around.history.add(self._around.clock.seconds(), self.id, text)
 
     def stop(self) -> None:
         """Tell all who wait that this node coordinates no more, and let no alarm go off."""
@@ -236,13 +243,19 @@ class Group:
         self.silence()
 
     def silence(self) -> None:
-        """Set no alarm any more."""
+        """Set no alarm any more, and try nothing again."""
+        self._cancel_alarm()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _cancel_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
 
     def _now(self) -> float:
-        return self._around.clock.seconds()
+        return self._around.monotonic()
 
     def _cancelled(self, ticket: Deferred[Any]) -> None:
         self._perform(self.machine.cancel(self._now(), ticket))
@@ -274,6 +287,8 @@ class Group:
                     _fire(effect.waiter, effect.value)
                 elif isinstance(effect, Note):
                     self.note(effect.text)
+                elif isinstance(effect, Amend):
+                    self._amend(effect.generation_id)
                 else:
                     self._store(effect.snapshot)
         finally:
@@ -283,31 +298,56 @@ class Group:
         if snapshot is None and self.machine.state != "Dead":
             raise RuntimeError(f"group {self.id!r} is {self.machine.state} and must not be forgotten")
         prefix = self._prefix
-        parts = [] if snapshot is None else encode_state(snapshot)
+        parts: list[bytes] = []
+        stored = Stored()
+        if snapshot is not None:
+            parts = encode_state(replace(snapshot, state_time=self._around.to_epoch(snapshot.state_time)))
+            stored = Stored(len(parts), tuple(member.member_id for member in snapshot.members))
         puts = {state_key(prefix, number): part for number, part in enumerate(parts)}
-        deletes = [state_key(prefix, number) for number in range(len(parts), self._parts)]
+        deletes = [state_key(prefix, number) for number in range(len(parts), self._stored.parts)]
+        if self._stored.amended:
+            deletes.append(amendment_key(prefix))
         # until it is known how the write ended, either state may be in the store
-        self._parts = max(self._parts, len(parts))
+        self._stored = replace(self._stored, parts=max(self._stored.parts, len(parts)))
         if snapshot is None:
             places = set(self.offsets).union(*self._writing)
             deletes += [offset_key(prefix, *place) for place in places]
+        self._write(puts, deletes, stored, snapshot is None)
+
+    def _amend(self, generation_id: int) -> None:
+        has_member = self.machine.has_member
+        left = [place for place, member_id in enumerate(self._stored.member_ids) if not has_member(member_id)]
+        # also where the write fails: it may be there
+        self._stored = replace(self._stored, amended=True)
+        amendment = encode_amendment(Amendment(generation_id, tuple(left)))
+        self._write({amendment_key(self._prefix): amendment}, (), self._stored, False)
+
+    def _write(self, puts: Mapping[str, bytes], deletes: Collection[str], stored: Stored, forgets: bool) -> None:
+        """
+        Let nothing be performed until these are stored.
+
+        @param stored: what the store holds then.
+        @param forgets: that is nothing.
+        """
+
+        def done(error: KafkaError | None) -> None:
+            self._storing = False
+            if error is not None:
+                self._not_stored(forgets)
+            else:
+                self._stored = stored
+                self._back_off = 0.0
+                if forgets:
+                    self._around.forgotten(self)
+            self._work()
+
         self._storing = True
         if puts or deletes:
-            self._around.journal.write(puts, deletes, partial(self._stored, snapshot, len(parts)))
+            self._around.journal.write(puts, deletes, done)
         else:
-            self._stored(snapshot, 0, None)
+            done(None)
 
-    def _stored(self, snapshot: GroupSnapshot | None, parts: int, error: KafkaError | None) -> None:
-        self._storing = False
-        if error is not None:
-            self._not_stored(snapshot)
-        else:
-            self._parts = parts
-            if snapshot is None:
-                self._around.forgotten(self)
-        self._work()
-
-    def _not_stored(self, snapshot: GroupSnapshot | None) -> None:
+    def _not_stored(self, forgets: bool) -> None:
         """The state could not be stored: nobody who waits for it gets what depends on it."""
         waiting = list(self._queue)
         self._queue.clear()
@@ -322,12 +362,19 @@ class Group:
             else:
                 self._queue.append(effect)
         now = self._now()
-        if snapshot is None and self._before_deletion is not None:
+        if forgets and self._before_deletion is not None:
             self.machine = GroupMachine.restored(now, self._before_deletion, self._around.limits)
             self.note("the group could not be deleted, its facts cannot be written")
         else:
             self._queue.extend(self.machine.unsaved(now))
+            if self._retry is None and self.machine.state != "Dead":
+                self._back_off = min(2 * self._back_off or _FIRST_RETRY, _LAST_RETRY)
+                self._retry = self._around.clock.callLater(self._back_off, self._store_again)
         self._set_alarm()
+
+    def _store_again(self) -> None:
+        self._retry = None
+        self._perform(self.machine.save())
 
     def _committed(
         self, answer: Deferred[dict[Place, ErrorCode]], codes: dict[Place, ErrorCode], error: KafkaError | None
@@ -348,11 +395,13 @@ class Group:
         deadline = self.machine.next_deadline()
         alarm = self._alarm
         if deadline is None:
-            self.silence()
+            self._cancel_alarm()
         elif alarm is None:
             delay = max(0.0, deadline - self._now())
+            self._alarm_time = deadline
             self._alarm = self._around.clock.callLater(delay, self._ring)
-        elif deadline < alarm.getTime():
+        elif deadline < self._alarm_time:
+            self._alarm_time = deadline
             alarm.reset(max(0.0, deadline - self._now()))
 
     def _ring(self) -> None:

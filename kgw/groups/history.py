@@ -13,6 +13,9 @@ log = Logger("kgw.group")
 #: Events kept of one group, and of all groups together; the oldest go first.
 MOST_PER_GROUP = 100
 MOST_IN_ALL = 20_000
+#: Characters of all events and group ids together, with something for each; group ids are as long as clients like.
+MOST_TEXT = 8 << 20
+_FOR_EACH = 100
 #: Characters of one event; reasons come from clients and may be of any length.
 MOST_CHARACTERS = 500
 
@@ -24,12 +27,16 @@ class GroupHistory:
     It does not survive the process; the log does.
     """
 
-    def __init__(self, most_per_group: int = MOST_PER_GROUP, most_in_all: int = MOST_IN_ALL) -> None:
+    def __init__(
+        self, most_per_group: int = MOST_PER_GROUP, most_in_all: int = MOST_IN_ALL, most_text: int = MOST_TEXT
+    ) -> None:
         self._most_per_group = most_per_group
         self._most_in_all = most_in_all
+        self._most_text = most_text
         # by group id, the group that was silent for longest first
         self._events: OrderedDict[str, deque[GroupEvent]] = OrderedDict()
         self._count = 0
+        self._text = 0
 
     def add(self, now: float, group_id: str, text: str) -> None:
         """
@@ -42,14 +49,15 @@ class GroupHistory:
         events = self._events.get(group_id)
         if events is None:
             events = self._events[group_id] = deque()
+            self._text += len(group_id) + _FOR_EACH
         else:
             self._events.move_to_end(group_id)
         events.append(GroupEvent(now, text))
         self._count += 1
+        self._text += len(text) + _FOR_EACH
         if len(events) > self._most_per_group:
-            events.popleft()
-            self._count -= 1
-        while self._count > self._most_in_all:
+            self._forget_oldest(events)
+        while self._events and (self._count > self._most_in_all or self._text > self._most_text):
             self._forget_one()
         log.info("group {group}: {text}", group=_one_line(group_id), text=text)
 
@@ -59,10 +67,14 @@ class GroupHistory:
 
     def _forget_one(self) -> None:
         group_id, events = next(iter(self._events.items()))
-        events.popleft()
-        self._count -= 1
+        self._forget_oldest(events)
         if not events:
             del self._events[group_id]
+            self._text -= len(group_id) + _FOR_EACH
+
+    def _forget_oldest(self, events: deque[GroupEvent]) -> None:
+        self._count -= 1
+        self._text -= len(events.popleft().text) + _FOR_EACH
 
 
 def _one_line(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from kgw.errors import ErrorCode, KafkaError
 from kgw.group_model import Joined, JoinRequest
 from kgw.groups.effects import GroupLimits, Ticket
-from kgw.groups.member import Member, because, name_caller
+from kgw.groups.member import Member, because, name_caller, request_size
 from kgw.groups.rebalance import Rebalance
 from kgw.groups.standing import Standing, State
 from kgw.groups.subscription import CONSUMER, parse_topics
@@ -33,8 +33,12 @@ class Joining:
 
         @raise KafkaError: C{UNKNOWN_MEMBER_ID} or C{FENCED_INSTANCE_ID}.
         """
-        if not self._has_room(request.member_id):
-            self._refuse_for_size(request, ticket)
+        size, room = self._size_with(request), self._limits.max_bytes
+        if size > room:
+            self._refuse_for_size(request, ticket, f"the group would take {size} of {room} bytes (kgw.group.max.bytes)")
+        elif not self._has_room(request.member_id):
+            most = self._limits.max_size
+            self._refuse_for_size(request, ticket, f"the group may have {most} members (group.max.size)")
         elif not self._supports(request):
             self._refuse_for_protocols(request, ticket)
         elif not request.member_id:
@@ -43,6 +47,16 @@ class Joining:
             self._add(request.member_id, request, ticket)
         else:
             self._rejoin(self._group.roster.find(request.member_id, request.instance_id), request, ticket)
+
+    def _size_with(self, request: JoinRequest) -> int:
+        """The bytes of what all members say, were this one let in."""
+        roster = self._group.roster
+        former = roster.members.get(request.member_id) or roster.find_instance(request.instance_id)
+        return (
+            roster.size
+            - (former.size if former is not None else 0)
+            + request_size(request.member_id, request.caller, request.protocols)
+        )
 
     def _has_room(self, member_id: str) -> bool:
         """
@@ -60,17 +74,21 @@ class Joining:
             )
         return member is not None or len(self._group.roster) < self._limits.max_size
 
-    def _refuse_for_size(self, request: JoinRequest, ticket: Ticket) -> None:
-        size = self._limits.max_size
+    def _refuse_for_size(self, request: JoinRequest, ticket: Ticket, why: str) -> None:
+        # In bytes, Kafka fails to write the group and answers UNKNOWN_SERVER_ERROR. This one clients take as final
+        # just the same, and it says what is wrong.
         name = name_caller(request.member_id or "a new member", request.caller, request.instance_id)
-        self._group.note(f"{name} is turned away: the group may have {size} members (group.max.size)")
+        self._group.note(f"{name} is turned away: {why}")
         member = self._group.roster.members.get(request.member_id)
         if member is not None:
             self._group.remove(member)
         else:
             self._group.forget_pending(request.member_id)
-        self._group.reply(ticket, KafkaError(ErrorCode.GROUP_MAX_SIZE_REACHED, f"the group may have {size} members"))
-        self._rebalance.complete_if_all_joined()
+        self._group.reply(ticket, KafkaError(ErrorCode.GROUP_MAX_SIZE_REACHED, why))
+        if member is not None:
+            self._rebalance.go_on(f"{name} was turned away")
+        else:
+            self._rebalance.complete_if_all_joined()
 
     def _supports(self, request: JoinRequest) -> bool:
         if self._group.state is State.EMPTY:
@@ -105,7 +123,7 @@ class Joining:
         if request.instance_id is not None or not request.needs_member_id:
             self._add(member_id, request, ticket)
             return
-        self._group.roster.pending[member_id] = request.caller
+        self._group.roster.hand_out(member_id, request.caller)
         self._group.sessions.set(member_id, self._group.now + request.session_timeout_ms / 1000)
         self._group.reply(ticket, Joined(ErrorCode.MEMBER_ID_REQUIRED, -1, None, None, "", member_id))
 

@@ -16,6 +16,8 @@ log = Logger("kgw.group")
 
 #: Facts in one commit, but for a single write that has more.
 MOST_FACTS = 10_000
+#: Bytes of keys and values in one commit, but for a single write that has more.
+MOST_BYTES = 4 << 20
 
 #: Called when a write is durable, with C{None}, or when it failed, with what to tell the client.
 Done = Callable[[KafkaError | None], None]
@@ -24,12 +26,18 @@ Done = Callable[[KafkaError | None], None]
 class _Batch:
     """What goes into one commit."""
 
-    __slots__ = ("deletes", "done", "puts")
+    __slots__ = ("deletes", "done", "puts", "size")
 
     def __init__(self) -> None:
         self.puts: dict[str, bytes] = {}
         self.deletes: set[str] = set()
         self.done: list[Done] = []
+        self.size = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next write goes into another one."""
+        return len(self.puts) + len(self.deletes) >= MOST_FACTS or self.size >= MOST_BYTES
 
 
 class GroupJournal:
@@ -56,7 +64,7 @@ class GroupJournal:
         @param done: called once, maybe before this returns.
         """
         waiting = self._waiting
-        if not waiting or len(waiting[-1].puts) + len(waiting[-1].deletes) >= MOST_FACTS:
+        if not waiting or waiting[-1].is_full:
             waiting.append(_Batch())
         batch = waiting[-1]
         for key in deletes:
@@ -64,6 +72,7 @@ class GroupJournal:
             batch.deletes.add(key)
         # a key that was deleted in this batch before is put now: puts win within a commit
         batch.puts.update(puts)
+        batch.size += sum(len(key) + len(value) for key, value in puts.items())
         batch.done.append(done)
         if not self._committing:
             self._commit_waiting()

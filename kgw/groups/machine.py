@@ -23,15 +23,15 @@ class GroupMachine:
     C{Reply} where there is something to do besides.
 
     The effects of all calls make one queue: what stands behind a C{Persist} that is not durable yet waits, whichever
-    call it came from. If a C{Persist} fails, the shell answers the C{Joined} and C{Synced} that wait behind it with
-    C{COORDINATOR_NOT_AVAILABLE} and calls L{unsaved}.
+    call it came from; so with C{Amend}. If one fails, the shell answers the C{Joined} and C{Synced} that wait behind
+    it with C{COORDINATOR_NOT_AVAILABLE}, calls L{unsaved} and, until something could be stored again, L{save}.
     """
 
     def __init__(self, now: float, group_id: str, limits: GroupLimits, new_uuid: Callable[[], object] = uuid4) -> None:
         """
         An Empty group of generation 0.
 
-        @param now: epoch seconds, here as everywhere.
+        @param now: seconds of a clock that only goes forward, here as everywhere.
         @param new_uuid: makes the second part of member ids.
         """
         self._limits = limits
@@ -45,13 +45,15 @@ class GroupMachine:
         """
         The group as it was when C{snapshot} was made: Stable with every session begun anew, or Empty.
 
-        One that has become too large begins a rebalance; the next call returns what there is to note.
+        One that is unsettled or has become too large begins a rebalance; the next call returns what there is to note.
         """
         machine = cls(now, snapshot.group_id, limits, new_uuid)
         machine._stand(Standing(now, snapshot.group_id, snapshot))
         size = len(snapshot.members)
         if size > limits.max_size:
             machine._rebalance.begin(f"{size} members are more than the {limits.max_size} of group.max.size")
+        elif snapshot.unsettled and size:
+            machine._rebalance.begin("the node was restarted amid a rebalance")
         return machine
 
     def _stand(self, group: Standing) -> None:
@@ -76,7 +78,7 @@ class GroupMachine:
 
     @property
     def state_time(self) -> float:
-        """When the group entered its state, in epoch seconds."""
+        """When the group entered its state, in the seconds that calls are given."""
         return self._group.state_time
 
     @property
@@ -98,6 +100,10 @@ class GroupMachine:
     def leader(self) -> str | None:
         """The member id of the leader, C{None} while there are no members."""
         return self._group.roster.leader
+
+    def has_member(self, member_id: str) -> bool:
+        """Whether this is one of the members."""
+        return member_id in self._group.roster.members
 
     def next_deadline(self) -> float | None:
         """
@@ -144,7 +150,8 @@ class GroupMachine:
         A member wants its assignment, the leader brings everybody's; answered by a C{Synced} (Kafka: SyncGroup).
 
         @raise KafkaError: C{COORDINATOR_NOT_AVAILABLE}, C{UNKNOWN_MEMBER_ID}, C{FENCED_INSTANCE_ID},
-            C{ILLEGAL_GENERATION}, C{INCONSISTENT_GROUP_PROTOCOL} (KIP-559) or C{REBALANCE_IN_PROGRESS}.
+            C{ILLEGAL_GENERATION}, C{INCONSISTENT_GROUP_PROTOCOL} (KIP-559) or C{REBALANCE_IN_PROGRESS};
+            C{UNKNOWN_SERVER_ERROR} for a leader whose assignments are too large, as in Kafka.
         """
         self._group.now = now
         self._refuse_if_dead()
@@ -154,6 +161,8 @@ class GroupMachine:
         self._check_same("protocol", request.protocol_name, self._group.protocol_name)
         if self._group.state is State.PREPARING:
             raise KafkaError(ErrorCode.REBALANCE_IN_PROGRESS, "join again")
+        if self._group.state is State.COMPLETING and member.member_id == self._group.roster.leader:
+            self._rebalance.check_size(request.assignments)
         self._group.pending_sync.discard(member.member_id)
         if self._group.state is State.STABLE:
             self._group.renew(member)
@@ -202,6 +211,9 @@ class GroupMachine:
         # An id that was only handed out is in no generation: others go on without noticing.
         if gone:
             self._rebalance.go_on(f"{labels(gone)} left")
+            if self._group.state is State.PREPARING:
+                # in any other state the rebalance has it stored
+                self._group.amend()
         else:
             self._rebalance.complete_if_all_joined()
         return rows, self._group.flush()
@@ -281,14 +293,27 @@ class GroupMachine:
         return self._group.flush()
 
     def unsaved(self, now: float) -> list[Effect]:
-        """A L{Persist} failed: an assignment that could not be kept is not valid, so members join again."""
+        """
+        A L{Persist} or an L{Amend} failed: an assignment or a generation number that could not be kept is not valid,
+        so members join again.
+        """
         self._group.now = now
         if self._group.state is State.STABLE:
             for member in self._group.roster.members.values():
                 member.assignment = b""
             self._rebalance.begin("the assignments could not be stored")
+        elif self._group.state is State.COMPLETING:
+            self._rebalance.begin("the generation could not be stored")
         elif self._group.state is not State.DEAD:
             self._group.note("the group could not be stored")
+        return self._group.flush()
+
+    def save(self) -> list[Effect]:
+        """Have the group stored as it is."""
+        if self._group.state in (State.EMPTY, State.STABLE):
+            self._group.persist()
+        elif self._group.state is not State.DEAD:
+            self._group.amend()
         return self._group.flush()
 
     def tick(self, now: float) -> list[Effect]:

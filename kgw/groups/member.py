@@ -89,6 +89,11 @@ class Member:
         """The names of the protocols it offers, best first."""
         return tuple(protocol.name for protocol in self.protocols)
 
+    @property
+    def size(self) -> int:
+        """The bytes of what it says, about."""
+        return request_size(self.member_id, self.caller, self.protocols)
+
     def metadata(self, protocol_name: str | None) -> bytes:
         """What it says to the leader under a protocol; empty where it does not offer that."""
         for protocol in self.protocols:
@@ -126,6 +131,12 @@ class Member:
             protocols=self.protocols,
             assignment=self.assignment,
         )
+
+
+def request_size(member_id: str, caller: Caller, protocols: Sequence[GroupProtocol] = ()) -> int:
+    """The bytes of what a member says, about; texts count by their characters."""
+    said = sum(len(protocol.name) + len(protocol.metadata) for protocol in protocols)
+    return len(member_id) + len(caller.client_id) + len(caller.software) + said
 
 
 def rebalance_timeout(request: JoinRequest) -> int:

@@ -97,6 +97,8 @@ class Rebalance:
             f"generation {group.generation_id}: {len(group.roster)} members, {group.protocol_name}, led by"
             f" {group.roster.leader}, {waited}" + (f"; away: {labels(away)}" if away else "")
         )
+        # before anybody hears of it: no number is ever given out twice
+        group.amend()
         for member in group.roster.members.values():
             joined = group.roster.take_join(member)
             if joined is not None:
@@ -105,6 +107,19 @@ class Rebalance:
             group.renew(member)
             group.pending_sync.add(member.member_id)
         group.await_phase(group.roster.rebalance_timeout_ms)
+
+    def check_size(self, assignments: Mapping[str, bytes]) -> None:
+        """
+        Whether what the leader brings may be kept.
+
+        @raise KafkaError: C{UNKNOWN_SERVER_ERROR}, as Kafka answers what its log does not take; clients give up.
+        """
+        roster, most = self._group.roster, self._limits.max_bytes
+        size = roster.size + sum(len(data) for name, data in assignments.items() if name in roster.members)
+        if size > most:
+            text = f"the group would take {size} bytes with its assignments, {most} are allowed (kgw.group.max.bytes)"
+            self._group.note(text)
+            raise KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, text)
 
     def assign(self, assignments: Mapping[str, bytes]) -> None:
         """The leader brought the assignments."""

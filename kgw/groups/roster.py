@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from kgw.errors import ErrorCode, KafkaError
 from kgw.group_model import Caller, JoinRequest
 from kgw.groups.effects import Ticket
-from kgw.groups.member import Member, rebalance_timeout
+from kgw.groups.member import Member, rebalance_timeout, request_size
 
 
 class Roster:
@@ -27,9 +27,15 @@ class Roster:
         self._by_instance: dict[str, str] = {}
         self._offers: Counter[str] = Counter()
         self._joining = 0
+        self._size = 0
 
     def __len__(self) -> int:
         return len(self.members)
+
+    @property
+    def size(self) -> int:
+        """The bytes of what all members say, and of ids handed out, without assignments."""
+        return self._size
 
     @property
     def joining(self) -> int:
@@ -73,11 +79,11 @@ class Roster:
 
     def add(self, member: Member) -> None:
         """Let a member in; the first one leads."""
-        self.pending.pop(member.member_id, None)
+        self.take_back(member.member_id)
         self.members[member.member_id] = member
         if member.instance_id is not None:
             self._by_instance[member.instance_id] = member.member_id
-        self._offers.update(set(member.names))
+        self._count(member)
         if self.leader is None:
             self.leader = member.member_id
 
@@ -102,12 +108,30 @@ class Roster:
         """Take over what a member says when it joins again."""
         self._withdraw(member)
         member.protocols = request.protocols
-        self._offers.update(set(member.names))
         member.session_timeout_ms = request.session_timeout_ms
         member.rebalance_timeout_ms = rebalance_timeout(request)
         member.caller = request.caller
+        self._count(member)
+
+    def hand_out(self, member_id: str, caller: Caller) -> None:
+        """Keep an id for one that is to come by it."""
+        self.pending[member_id] = caller
+        self._size += request_size(member_id, caller)
+
+    def take_back(self, member_id: str) -> bool:
+        """Forget an id that was handed out; false where it was not."""
+        caller = self.pending.pop(member_id, None)
+        if caller is None:
+            return False
+        self._size -= request_size(member_id, caller)
+        return True
+
+    def _count(self, member: Member) -> None:
+        self._offers.update(set(member.names))
+        self._size += member.size
 
     def _withdraw(self, member: Member) -> None:
+        self._size -= member.size
         for name in set(member.names):
             self._offers[name] -= 1
             if not self._offers[name]:

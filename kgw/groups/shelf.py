@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from twisted.logger import Logger
 
@@ -11,9 +11,13 @@ from kgw.groups.effects import GroupSnapshot
 from kgw.groups.facts import (
     PREFIX,
     QUARANTINE_PREFIX,
+    Amendment,
+    AmendmentPlace,
     DamagedFact,
     KeptOffset,
     StatePlace,
+    Stored,
+    decode_amendment,
     decode_offset,
     decode_state,
     place_of,
@@ -29,12 +33,12 @@ class Shelf:
     """
     What the store holds of groups.
 
-    @ivar states: by group id, with the number of facts each takes.
+    @ivar states: by group id, as amended, with what the store holds of each.
     @ivar offsets: by group id.
     @ivar damaged: keys and values of facts that cannot be read.
     """
 
-    states: dict[str, tuple[GroupSnapshot, int]] = field(default_factory=dict)
+    states: dict[str, tuple[GroupSnapshot, Stored]] = field(default_factory=dict)
     offsets: dict[str, dict[Place, KeptOffset]] = field(default_factory=dict)
     damaged: dict[str, bytes] = field(default_factory=dict)
 
@@ -60,6 +64,7 @@ async def load(store: IStateStore) -> Shelf:
 def _sort(facts: Iterable[tuple[str, bytes]]) -> Shelf:
     shelf = Shelf()
     parts: dict[str, dict[int, tuple[str, bytes]]] = {}
+    amendments: dict[str, Amendment] = {}
     for key, value in facts:
         try:
             place = place_of(key)
@@ -67,6 +72,8 @@ def _sort(facts: Iterable[tuple[str, bytes]]) -> Shelf:
                 log.warn("leaving {key} alone: this version of kgw does not know what it is", key=key)
             elif isinstance(place, StatePlace):
                 parts.setdefault(place.group_id, {})[place.part] = (key, value)
+            elif isinstance(place, AmendmentPlace):
+                amendments[place.group_id] = decode_amendment(value)
             else:
                 offsets = shelf.offsets.setdefault(place.group_id, {})
                 offsets[place.topic, place.partition] = decode_offset(value)
@@ -76,11 +83,29 @@ def _sort(facts: Iterable[tuple[str, bytes]]) -> Shelf:
         rows = [numbered[number] for number in sorted(numbered)]
         try:
             snapshot = decode_state(group_id, [value for _, value in rows])
-            shelf.states[group_id] = (snapshot, len(rows))
+            shelf.states[group_id] = (snapshot, Stored(len(rows), tuple(one.member_id for one in snapshot.members)))
         except DamagedFact as error:
             for key, value in rows:
                 _set_aside(shelf, key, value, error)
+    for group_id, amendment in amendments.items():
+        # a group has no state until its first generation has its assignments
+        fresh = (GroupSnapshot(group_id, 0, None, None, None, 0.0), Stored())
+        snapshot, stored = shelf.states.get(group_id, fresh)
+        shelf.states[group_id] = (_amended(snapshot, amendment), replace(stored, amended=True))
     return shelf
+
+
+def _amended(snapshot: GroupSnapshot, amendment: Amendment) -> GroupSnapshot:
+    left = set(amendment.left)
+    members = tuple(member for place, member in enumerate(snapshot.members) if place not in left)
+    return replace(
+        snapshot,
+        # no number is ever given out twice
+        generation_id=max(snapshot.generation_id, amendment.generation_id),
+        protocol_name=snapshot.protocol_name if members else None,
+        members=members,
+        unsettled=True,
+    )
 
 
 def _set_aside(shelf: Shelf, key: str, value: bytes, error: DamagedFact) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from kgw.errors import ErrorCode, KafkaError
 from kgw.group_model import GroupDescription, Joined, Synced
 from kgw.groups.deadlines import Deadlines
-from kgw.groups.effects import Effect, GroupSnapshot, Note, Persist, Reply, Ticket
+from kgw.groups.effects import Amend, Effect, GroupSnapshot, Note, Persist, Reply, Ticket
 from kgw.groups.member import Member
 from kgw.groups.roster import Roster
 from kgw.groups.subscription import CONSUMER, parse_topics
@@ -45,12 +45,12 @@ class Standing:
     """
     One group, and the means to change it that keep it whole.
 
-    @ivar now: the time of the call that is under way, in epoch seconds.
+    @ivar now: the time of the call that is under way, in seconds of a clock that only goes forward.
     @ivar generation_id: 0 before the first generation; only grows.
     @ivar protocol_type: C{None} before the first member.
     @ivar protocol_name: of the current generation, C{None} where it has no members.
     @ivar topics: that the generation subscribes to, C{None} where that cannot be known.
-    @ivar state_time: when the group entered its state, in epoch seconds.
+    @ivar state_time: when the group entered its state, by the same clock.
     @ivar pending_sync: members of the generation that have not asked for their assignment yet.
     @ivar tickets: whose request waits, by ticket.
     @ivar sessions: of members none of whose requests waits, of new ones that join, and of ids handed out.
@@ -200,7 +200,7 @@ class Standing:
 
     def forget_pending(self, member_id: str) -> None:
         """Forget an id that was handed out, if it was."""
-        if self.roster.pending.pop(member_id, None) is not None:
+        if self.roster.take_back(member_id):
             self.sessions.discard(member_id)
 
     def die(self) -> None:
@@ -248,6 +248,10 @@ class Standing:
     def persist(self) -> None:
         """Have the group stored as it is now."""
         self._effects.append(Persist(self.snapshot()))
+
+    def amend(self) -> None:
+        """Have stored who is not in the group any more, and its generation."""
+        self._effects.append(Amend(self.generation_id))
 
     def forget(self) -> None:
         """Have nothing of the group stored any more."""

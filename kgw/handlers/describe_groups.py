@@ -58,8 +58,8 @@ class Response:
 
 
 async def handle(request: Request, call: Call) -> Response:
-    """Describe each group; one that is not there is Dead, and from version 6 on an error as well."""
-    response = Response(groups=[await _describe(group_id, call) for group_id in request.groups])
+    """Describe each group once; one that is not there is Dead, and from version 6 on an error as well."""
+    response = Response(groups=[await _describe(group_id, call) for group_id in dict.fromkeys(request.groups)])
     if request.include_authorized_operations:
         for row in response.groups:
             if not row.error_code:
@@ -92,7 +92,9 @@ async def _describe(group_id: str, call: Call) -> ResponseGroup:
 
 def refuse(request: Request, code: ErrorCode) -> Response:
     """The error for every group that was asked for."""
-    return Response(groups=[ResponseGroup(error_code=code, group_id=group_id) for group_id in request.groups])
+    return Response(
+        groups=[ResponseGroup(error_code=code, group_id=group_id) for group_id in dict.fromkeys(request.groups)]
+    )
 
 
 API = Api(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kgw.errors import ErrorCode
+from kgw.errors import ErrorCode, KafkaError
 from kgw.group_model import Leaving, Left
 from kgw.handlers.contract import Api, Call
 from kgw.wire.message import array, field, message
@@ -55,7 +55,13 @@ async def handle(request: Request, call: Call) -> Response:
         leavings = [Leaving(one.member_id, one.group_instance_id, one.reason) for one in request.members]
     else:
         leavings = [Leaving(request.member_id, None)]
-    lefts: list[Left] = await call.services.groups.leave(request.group_id, leavings)
+    try:
+        lefts: list[Left] = await call.services.groups.leave(request.group_id, leavings)
+    except KafkaError as error:
+        if not several or error.code != ErrorCode.UNKNOWN_MEMBER_ID:
+            raise
+        # where there is no group, nobody is in it: no error of the request, but of each member, as in Kafka
+        lefts = [Left(one.member_id, one.instance_id, error.code) for one in leavings]
     if several:
         return Response(members=[ResponseMember(one.member_id, one.instance_id, one.error) for one in lefts])
     return Response(error_code=next((one.error for one in lefts if one.error), ErrorCode.NONE))

@@ -78,7 +78,7 @@ async def handle(request: Request, call: Call) -> Response:
     """
     Keep the offsets of partitions that are there; durable when the answer says C{NONE}.
 
-    @raise KafkaError: what the group says of the member that commits.
+    What the group says of the member that commits is said of all partitions that are there, and of no others.
     """
     by_id = call.version >= _TOPIC_IDS
     catalog = call.services.topics
@@ -116,8 +116,8 @@ async def _commit(
         )
     except KafkaError as error:
         if error.code == ErrorCode.GROUP_ID_NOT_FOUND and call.version < _GROUP_NOT_FOUND:
-            raise KafkaError(ErrorCode.ILLEGAL_GENERATION, error.message) from None
-        raise
+            return dict.fromkeys(offsets, ErrorCode.ILLEGAL_GENERATION)
+        return dict.fromkeys(offsets, error.code)
     return errors
 
 

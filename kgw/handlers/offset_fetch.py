@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.group_model import NO_COMMITTED_OFFSET, CommittedOffset
@@ -119,7 +119,9 @@ async def handle(request: Request, call: Call) -> Response:
     """Answer every group; a partition that nothing was committed for has offset -1, so has one that is not there."""
     version = call.version
     if version >= _GROUPS:
-        return Response(groups=[await _group(group, request.require_stable, call) for group in request.groups])
+        return Response(
+            groups=[await _group(group, request.require_stable, call) for group in _distinct(request.groups)]
+        )
     # versions before 8 ask the same of one group
     asked = request.topics
     if asked is None:
@@ -147,6 +149,20 @@ async def handle(request: Request, call: Call) -> Response:
             for topic in only.topics
         ]
     )
+
+
+def _distinct(groups: Sequence[RequestGroup]) -> list[RequestGroup]:
+    """Each group once, with the topics of all places where it is named: an answer must not outgrow its request."""
+    found: dict[str, RequestGroup] = {}
+    for group in groups:
+        known = found.setdefault(group.group_id, group)
+        if known is group:
+            continue
+        if known.topics is None or group.topics is None:
+            known.topics = None
+        else:
+            known.topics = [*known.topics, *group.topics]
+    return list(found.values())
 
 
 async def _group(asked: RequestGroup, require_stable: bool, call: Call) -> ResponseGroup:
@@ -184,6 +200,7 @@ async def _everything(group_id: str, require_stable: bool, by_id: bool, call: Ca
 async def _some(
     group_id: str, asked: list[RequestGroupTopic], require_stable: bool, by_id: bool, call: Call
 ) -> list[ResponseGroupTopic]:
+    asked = _once(asked)
     names: list[str | None] = []
     for one in asked:
         topic = call.services.topics.by_id(one.topic_id) if by_id else None
@@ -204,6 +221,19 @@ async def _some(
         else:
             rows = [_row(index, committed.get((name, index), NO_COMMITTED_OFFSET)) for index in one.partition_indexes]
         found.append(ResponseGroupTopic(one.name, one.topic_id, rows))
+    return found
+
+
+def _once(topics: Sequence[RequestGroupTopic]) -> list[RequestGroupTopic]:
+    """The same topics, each of their partitions once; a topic that only repeats others is not there."""
+    seen: dict[tuple[str, bytes], set[int]] = {}
+    found = []
+    for topic in topics:
+        known = seen.setdefault((topic.name, topic.topic_id), set())
+        fresh = [index for index in dict.fromkeys(topic.partition_indexes) if index not in known]
+        known.update(fresh)
+        if fresh or not topic.partition_indexes:
+            found.append(RequestGroupTopic(topic.name, topic.topic_id, fresh))
     return found
 
 
@@ -235,7 +265,10 @@ def _refuse_one(request: Request, code: ErrorCode) -> Response:
 def refuse(request: Request, code: ErrorCode) -> Response:
     """The error for every group that was asked for."""
     response = _refuse_one(request, code)
-    response.groups = [ResponseGroup(group_id=group.group_id, error_code=code) for group in request.groups]
+    response.groups = [
+        ResponseGroup(group_id=group_id, error_code=code)
+        for group_id in dict.fromkeys(group.group_id for group in request.groups)
+    ]
     return response
 
 

@@ -119,9 +119,13 @@ class CoordinatorStage:
     def sync(self, group_id: str, joined: Joined, instance_id: str | None = None) -> Deferred[Synced]:
         """Ask for an assignment; the leader gives each member its own id."""
         assignments = {member.member_id: member.member_id.encode() for member in joined.members}
-        return self.groups.sync(
-            SyncRequest(group_id, joined.generation_id, joined.member_id, instance_id, None, None, assignments)
-        )
+        return self.groups.sync(self.sync_request(group_id, joined, assignments, instance_id))
+
+    def sync_request(
+        self, group_id: str, joined: Joined, assignments: Mapping[str, bytes], instance_id: str | None = None
+    ) -> SyncRequest:
+        """The request of a leader with these assignments."""
+        return SyncRequest(group_id, joined.generation_id, joined.member_id, instance_id, None, None, assignments)
 
     def stable(
         self, group_id: str, size: int, topics: Sequence[str] = ("t",), protocol_type: str = "consumer"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.group_model import Caller, GroupProtocol, Joined, JoinRequest, Leaving, Synced, SyncRequest
-from kgw.groups.effects import Effect, GroupLimits, GroupSnapshot, Persist, Reply
+from kgw.groups.effects import Amend, Effect, GroupLimits, GroupSnapshot, Persist, Reply
 from kgw.groups.machine import GroupMachine
 from kgw.groups.standing import State
 from kgw.test.machine_stage import START, offers, subscription
@@ -161,6 +161,11 @@ class GroupLife(RuleBasedStateMachine):
                 assert effect.snapshot is not None
                 assert effect.snapshot.generation_id <= self.machine.generation_id
                 self.snapshot = effect.snapshot
+            elif isinstance(effect, Amend):
+                assert effect.generation_id <= self.machine.generation_id
+                before = self.snapshot or GroupSnapshot("g", 0, None, None, None, START)
+                members = tuple(one for one in before.members if self.machine.has_member(one.member_id))
+                self.snapshot = replace(before, generation_id=effect.generation_id, members=members, unsettled=True)
             elif isinstance(effect, Reply):
                 assert isinstance(effect.ticket, int)
                 assert effect.ticket in self.open, "answered twice, or after it was cancelled"
@@ -307,11 +312,6 @@ class GroupLife(RuleBasedStateMachine):
         else:
             self.machine = GroupMachine.restored(self.now, self.snapshot, self.limits)
             assert self.machine.generation_id == self.snapshot.generation_id
-        for client in self.clients:
-            # generations that were not stored are forgotten, and their numbers used again
-            if client.generation > self.machine.generation_id:
-                client.generation, client.assigned = -1, -1
-        self.generation = self.machine.generation_id
 
     @invariant()
     def is_whole(self) -> None:
@@ -321,7 +321,9 @@ class GroupLife(RuleBasedStateMachine):
         machine, state = self.machine, self.machine.state
         assert machine.generation_id >= self.generation, "generations only grow"
         self.generation = machine.generation_id
-        assert machine.member_count <= self.limits.max_size or state is State.PREPARING
+        # static members that are away keep their places beside those that joined
+        dynamic = [member for member in machine.describe().members if member.instance_id is None]
+        assert len(dynamic) <= self.limits.max_size or state is State.PREPARING
         if machine.member_count == 0:
             assert state is State.EMPTY or (state is State.PREPARING and machine.pending_count)
             assert machine.leader is None
