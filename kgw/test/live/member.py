@@ -142,7 +142,13 @@ def run_kafka_python(bootstrap: str, group: str, topic: str, options: dict[str, 
 
     consumer.subscribe([topic], listener=Listener())
     while not asked.to_leave:
-        records = consumer.poll(timeout_ms=int(SOON * 1000), max_records=BATCH)
+        try:
+            records = consumer.poll(timeout_ms=int(SOON * 1000), max_records=BATCH)
+        except PythonKafkaError as error:
+            # while the gateway is away its connections are refused, which this library raises at times
+            say("not polled", error=str(error))
+            time.sleep(0.1)
+            continue
         offsets = report(ranges((where.partition, one.offset) for where, some in records.items() for one in some))
         if offsets:
             try:
