@@ -58,16 +58,40 @@ def ranges(places: Iterable[tuple[int, int]]) -> dict[int, tuple[int, int]]:
     return found
 
 
-def report(found: dict[int, tuple[int, int]]) -> dict[int, int]:
-    """Say what was consumed; what is to be committed."""
-    if found:
-        say("consumed", ranges=found)
-    return {partition: last + 1 for partition, (_, last) in found.items()}
+class Progress:
+    """
+    What this member has consumed and not yet committed: a commit that fails, as it does while the gateway is away, is
+    done again with the next.
+
+    @ivar due: the offsets to commit, by partition.
+    """
+
+    def __init__(self) -> None:
+        self.due: dict[int, int] = {}
+
+    def consumed(self, places: Iterable[tuple[int, int]]) -> dict[int, int]:
+        """Say what was consumed; the offsets to commit now."""
+        found = ranges(places)
+        if found:
+            say("consumed", ranges=found)
+            self.due.update({partition: last + 1 for partition, (_, last) in found.items()})
+        return dict(self.due)
+
+    def committed(self, offsets: dict[int, int]) -> None:
+        """Say that these are committed."""
+        say("committed", offsets=offsets)
+        self.due.clear()
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """Partitions go to others: what was not committed of them is theirs to consume again."""
+        for partition in partitions:
+            self.due.pop(partition, None)
 
 
 def run_confluent(bootstrap: str, group: str, topic: str, options: dict[str, Any]) -> None:
     """librdkafka."""
     asked = Asked()
+    progress = Progress()
     configs: dict[str, Any] = {
         "bootstrap.servers": bootstrap,
         "group.id": group,
@@ -87,6 +111,8 @@ def run_confluent(bootstrap: str, group: str, topic: str, options: dict[str, Any
 
     def teller(event: str) -> Callable[[Any, list[Any]], None]:
         def tell(_: Any, partitions: list[Any]) -> None:
+            if event != "assigned":
+                progress.revoked(one.partition for one in partitions)
             say(event, partitions=[one.partition for one in partitions], member_id=consumer.memberid())
 
         return tell
@@ -94,7 +120,7 @@ def run_confluent(bootstrap: str, group: str, topic: str, options: dict[str, Any
     consumer.subscribe([topic], on_assign=teller("assigned"), on_revoke=teller("revoked"), on_lost=teller("lost"))
     while not asked.to_leave:
         messages: list[Any] = consumer.consume(BATCH, SOON)
-        offsets = report(ranges((one.partition(), one.offset()) for one in messages if one.error() is None))
+        offsets = progress.consumed((one.partition(), one.offset()) for one in messages if one.error() is None)
         if offsets:
             try:
                 consumer.commit(
@@ -104,13 +130,14 @@ def run_confluent(bootstrap: str, group: str, topic: str, options: dict[str, Any
             except KafkaException as error:
                 say("not committed", error=str(error))
             else:
-                say("committed", offsets=offsets)
+                progress.committed(offsets)
     consumer.close()
 
 
 def run_kafka_python(bootstrap: str, group: str, topic: str, options: dict[str, Any]) -> None:
     """kafka-python."""
     asked = Asked()
+    progress = Progress()
     consumer = kafka.KafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=group,
@@ -129,6 +156,7 @@ def run_kafka_python(bootstrap: str, group: str, topic: str, options: dict[str, 
         """Tells what the coordinator gives and takes."""
 
         def on_partitions_revoked(self, revoked: Any) -> None:
+            progress.revoked(one.partition for one in revoked)
             say("revoked", partitions=[one.partition for one in revoked])
 
         def on_partitions_assigned(self, assigned: Any) -> None:
@@ -149,7 +177,7 @@ def run_kafka_python(bootstrap: str, group: str, topic: str, options: dict[str, 
             say("not polled", error=str(error))
             time.sleep(0.1)
             continue
-        offsets = report(ranges((where.partition, one.offset) for where, some in records.items() for one in some))
+        offsets = progress.consumed((where.partition, one.offset) for where, some in records.items() for one in some)
         if offsets:
             try:
                 consumer.commit(
@@ -161,18 +189,20 @@ def run_kafka_python(bootstrap: str, group: str, topic: str, options: dict[str, 
             except PythonKafkaError as error:
                 say("not committed", error=str(error))
             else:
-                say("committed", offsets=offsets)
+                progress.committed(offsets)
     consumer.close(autocommit=False)
 
 
 def run_aiokafka(bootstrap: str, group: str, topic: str, options: dict[str, Any]) -> None:
     """aiokafka."""
     asked = Asked()
+    progress = Progress()
 
     class Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         """Tells what the coordinator gives and takes."""
 
         def on_partitions_revoked(self, revoked: Any) -> None:
+            progress.revoked(one.partition for one in revoked)
             say("revoked", partitions=[one.partition for one in revoked])
 
         def on_partitions_assigned(self, assigned: Any) -> None:
@@ -195,7 +225,8 @@ def run_aiokafka(bootstrap: str, group: str, topic: str, options: dict[str, Any]
         consumer.subscribe([topic], listener=Listener())
         while not asked.to_leave:
             records = await consumer.getmany(timeout_ms=int(SOON * 1000), max_records=BATCH)
-            offsets = report(ranges((where.partition, one.offset) for where, some in records.items() for one in some))
+            places = ((where.partition, one.offset) for where, some in records.items() for one in some)
+            offsets = progress.consumed(places)
             if offsets:
                 try:
                     await consumer.commit(
@@ -204,7 +235,7 @@ def run_aiokafka(bootstrap: str, group: str, topic: str, options: dict[str, Any]
                 except AioKafkaError as error:
                     say("not committed", error=str(error))
                 else:
-                    say("committed", offsets=offsets)
+                    progress.committed(offsets)
         await consumer.stop()
 
     asyncio.run(consume())
