@@ -19,7 +19,7 @@ from kgw.bench.machine import Spent, Stopwatch
 from kgw.bench.requests import PATIENCE, Address, BenchError, ask, versions_request
 
 _READ = 1 << 20
-#: Below this much time to the next request, in seconds, the generator spins instead of sleeping.
+#: So long before the next request, in seconds, the generator stops sleeping and spins.
 _SPIN = 0.0003
 
 
@@ -204,7 +204,10 @@ def paced(address: Address, load: Load, pid: int | None, seconds: float, rate: f
                 sent += 1
                 due = start + sent / rate
                 continue
-            if not _readable(connection, due - moment if sent < total else PATIENCE, bool(waiting)):
+            # asleep until shortly before the next request: a generator that spins while it waits for an answer may
+            # have the very core that the server was put on, and keep it for a whole time slice
+            timeout = max(due - moment - _SPIN, 0.0) if sent < total else PATIENCE
+            if not select.select([connection], [], [], timeout)[0]:
                 if sent == total:
                     raise BenchError(f"{len(waiting)} answers did not come")
                 continue
@@ -218,14 +221,3 @@ def paced(address: Address, load: Load, pid: int | None, seconds: float, rate: f
         spent = watch.stop()
     p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
     return Outcome(total, len(request) + size, spent, p50, p99, percentile(late, 0.99))
-
-
-def _readable(connection: socket.socket, seconds: float, answers_due: bool) -> bool:
-    """Whether an answer has come; sleeps where there is time until the next request and nothing to wait for."""
-    if seconds >= PATIENCE:
-        timeout = seconds
-    elif answers_due or seconds < 2 * _SPIN:
-        timeout = 0.0
-    else:
-        timeout = seconds - _SPIN
-    return bool(select.select([connection], [], [], timeout)[0])

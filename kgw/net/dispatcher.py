@@ -128,10 +128,10 @@ class Dispatcher:
                 short = route.shortcut(frame)
             except Exception as error:
                 return self._refuse(route, *self._read(route, frame, peer), error)
-            if isinstance(short, Deferred):
-                return short.addErrback(self._lost, route, frame, peer)
-            if short is not None:
+            if isinstance(short, list):  # the commonest, and a Deferred, being abstract, is slow to tell
                 return short
+            if short is not None:
+                return short.addErrback(self._lost, route, frame, peer)
         call, request = self._read(route, frame, peer)
         coroutine = route.handle(request, call)
         try:

@@ -206,13 +206,13 @@ class KafkaProtocol(Protocol):
             except Hangup:
                 self._end()
                 continue
-            if isinstance(answer, Deferred):
-                self._put(_InFlight(len(frame), answer, self._dispatcher.parks(frame)))
-            elif answer is not None:
+            if isinstance(answer, list):  # the commonest, and a Deferred, being abstract, is slow to tell
                 if queue:
                     self._put_done(answer)
                 else:
                     sender.add(answer)
+            elif answer is not None:
+                self._put(_InFlight(len(frame), answer, self._dispatcher.parks(frame)))
 
     def _is_full(self) -> bool:
         """Whether as much is in flight as may be."""
