@@ -29,7 +29,7 @@ class IPartitionLog(Interface):
     config = Attribute("The L{LogConfig} in force; the engine replaces it when the topic's configs change.")
     leader_epoch = Attribute("The current leader epoch, 0 or more.")
 
-    def append(batch: RecordBatch) -> Deferred[Appended]:
+    def append(batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
         """
         Append one batch from a client, whole or not at all, in the order of the calls.
 
@@ -37,8 +37,10 @@ class IPartitionLog(Interface):
         offsets, and stores the batch; C{batch} is already checked for form, CRC, size and timestamps.
 
         Durable when it fires: survives the end of the process; survives the end of the machine as far as
-        C{flush.messages} and C{flush.ms} ask for it.
+        C{flush.messages} and C{flush.ms} ask for it. A distributed engine may answer C{acks} of 0 and 1 when a
+        broker has the batch in memory, as Kafka's leaders do.
 
+        @param acks: what the producer asked for: -1, 0 or 1.
         @return: fires with L{Appended}; fails with C{OUT_OF_ORDER_SEQUENCE_NUMBER}, C{INVALID_PRODUCER_EPOCH},
             C{UNKNOWN_PRODUCER_ID} or C{KAFKA_STORAGE_ERROR}.
         """

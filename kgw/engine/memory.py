@@ -77,8 +77,8 @@ class MemoryPartitionLog:
         self._end = 0
         self._listeners: dict[Callable[[int], None], None] = {}
 
-    def append(self, batch: RecordBatch) -> Deferred[Appended]:
-        """Append one batch; fires at once."""
+    def append(self, batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
+        """Append one batch; fires at once, whatever C{acks}."""
         return execute(self._append, batch)
 
     def _append(self, batch: RecordBatch) -> Appended:

@@ -114,7 +114,7 @@ async def handle(request: Request, call: Call) -> Response | None:
                 log = call.log_of(_name(topic.topic_id, call) if by_id else topic.name, partition.index)
                 # started one after the other, awaited together: they share what the log does for a group
                 batch = admit(partition.records, log.config, call.version, now_ms)
-                pending.append((row, log.append(batch)))
+                pending.append((row, log.append(batch, request.acks)))
             except Rejected as error:
                 _fail(row, error)
                 row.record_errors = [ResponseRecordError(index, text) for index, text in error.records]

@@ -58,6 +58,7 @@ class _Known(NamedTuple):
     topic: str
     topic_id: bytes
     partition: int
+    acks: int
     size: bytes
     head: bytes
     tail: bytes
@@ -116,7 +117,7 @@ class ProduceShortcut:
         except (KafkaError, WireError, IndexError, struct.error):
             # the general way says what is wrong
             return None
-        appending = log.append(batch)
+        appending = log.append(batch, known.acks)
         if appending.called and isinstance(appending.result, Appended):
             return [self._answer(frame, known, appending.result)]
         return appending.addCallbacks(self._answers, self._refusal, (frame, known), {}, (frame, known))
@@ -163,7 +164,7 @@ class ProduceShortcut:
             return
         index = topic.partition_data[0].index
         try:
-            known = _Known(topic.name, topic.topic_id, index, b"", b"", b"")
+            known = _Known(topic.name, topic.topic_id, index, request.acks, b"", b"", b"")
             self._services.logs.partition(self._name(known), index)
         except KafkaError:
             return

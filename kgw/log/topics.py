@@ -54,6 +54,20 @@ def _encode(topic: Topic) -> bytes:
     return encoded
 
 
+def found_topic(name: str, partitions: int) -> tuple[str, bytes]:
+    """
+    The fact, key and value, of a topic that an engine was found to hold, with a new id.
+
+    It is committed before L{TopicCatalog.start} by whoever opens the engine, unless there is such a key.
+
+    @raise KafkaError: C{INVALID_TOPIC_EXCEPTION} or C{INVALID_PARTITIONS}: there cannot be such a topic.
+    """
+    check_name(name)
+    if not 0 < partitions <= MAX_PARTITIONS:
+        raise KafkaError(ErrorCode.INVALID_PARTITIONS, f"{partitions} partitions")
+    return _PREFIX + name, _encode(Topic(name, _new_id(), partitions, {}, ()))
+
+
 class TopicCatalog:
     """
     The topics of this node, in memory and in the state store.

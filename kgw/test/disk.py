@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from kgw.engine.local.bridge import IBridge, InlineBridge
+from kgw.engine.bridge import IBridge, InlineBridge
 from kgw.engine.local.directory import DataDirectory
 from kgw.engine.local.engine import LocalLogEngine
 from kgw.errors import ErrorCode, KafkaError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
 import resource
@@ -39,7 +40,8 @@ class FilesTests(OnePartition, SynchronousTestCase):
                 "partition.metadata",
             ],
         )
-        self.assertEqual((folder / "partition.metadata").read_text(), "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ\n")
+        topic_id = base64.urlsafe_b64encode(self.topic.id).decode().rstrip("=")
+        self.assertEqual((folder / "partition.metadata").read_text(), f"version: 0\ntopic_id: {topic_id}\n")
         self.assertEqual((folder / "leader-epoch-checkpoint").read_text(), "0\n1\n0 0\n")
         self.assertEqual((folder / "00000000000000000000.log").stat().st_size, 10 * batch().size)
         self.assertEqual(Path(self.path, "recovery-point-offset-checkpoint").read_text(), "0\n1\norders 0 10\n")

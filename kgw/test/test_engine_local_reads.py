@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from kgw.engine.local.bridge import InlineBridge
+from kgw.engine.bridge import InlineBridge
 from kgw.engine.local.pages import NotInMemory, PageReads, is_memory
 from kgw.errors import ErrorCode
 from kgw.model import Fetched, LogConfig, TimestampOffset

@@ -178,7 +178,7 @@ class SlowLog:
         self.config = log.config
         self.waiting: list[Deferred[Appended]] = []
 
-    def append(self, batch: RecordBatch) -> Deferred[Appended]:
+    def append(self, batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
         """Wait."""
         self.waiting.append(Deferred())
         return self.waiting[-1]
@@ -226,9 +226,9 @@ class SlowLogTests(SynchronousTestCase):
     def test_a_defect(self) -> None:
         """A log that fails with anything else is answered UNKNOWN_SERVER_ERROR and logged, by the dispatcher."""
         services = self.stage.services
-        for broken in (lambda batch: fail(ZeroDivisionError()), lambda batch: 1 // 0):
+        for broken in (lambda batch, acks: fail(ZeroDivisionError()), lambda batch, acks: 1 // 0):
             dispatcher = Dispatcher(BY_KEY, services, services.peer_log, SHORTCUTS)
-            self.log.append = lambda batch: succeed(Appended(0, -1, 0))  # type: ignore[method-assign]
+            self.log.append = lambda batch, acks=-1: succeed(Appended(0, -1, 0))  # type: ignore[method-assign]
             dispatcher.dispatch(self.frame, self.stage.peer)
             self.log.append = broken  # type: ignore[method-assign,assignment]
             answer = dispatcher.dispatch(self.frame, self.stage.peer)

@@ -23,6 +23,7 @@ __all__ = [
     "encode_records",
     "peek",
     "scan",
+    "wrap_records",
 ]
 
 #: The only format there is since Kafka 4.0.
@@ -257,6 +258,15 @@ class RecordBatch(BatchHeader):
             log_append_ms=self.max_timestamp if self.is_log_append_time else None,
         )
 
+    def plain_records(self, limit: int) -> bytes:
+        """
+        The bytes of the records, decompressed.
+
+        @param limit: the most bytes that the records may have, decompressed.
+        @raise WireError: they cannot be decompressed, or are larger than C{limit}.
+        """
+        return decompress(self.attributes & COMPRESSION_MASK, memoryview(self.tail)[_RECORDS:], limit)
+
     def with_timestamp_type(self, log_append_ms: int) -> RecordBatch:
         """
         The same batch as of type LogAppendTime (KIP-32): marked so, and with that max timestamp.
@@ -321,4 +331,25 @@ def build_batch(
         len(records),
     )
     tail += body
+    return _HEAD.pack(base_offset, len(tail) + CRC_END - LOG_OVERHEAD, leader_epoch, MAGIC, crc32c(tail)) + tail
+
+
+def wrap_records(
+    records: bytes,
+    count: int,
+    *,
+    base_offset: int,
+    leader_epoch: int,
+    base_timestamp: int,
+    max_timestamp: int,
+    log_append_time: bool = False,
+) -> bytes:
+    """
+    Make a batch, without a producer, of records that are encoded already and not compressed.
+
+    @param records: their offset deltas are 0, 1, 2 ..., their timestamp deltas count from C{base_timestamp}.
+    @param log_append_time: all records have the max timestamp, set by the broker (KIP-32).
+    """
+    attributes = LOG_APPEND_TIME if log_append_time else 0
+    tail = _TAIL.pack(attributes, count - 1, base_timestamp, max_timestamp, -1, -1, -1, count) + records
     return _HEAD.pack(base_offset, len(tail) + CRC_END - LOG_OVERHEAD, leader_epoch, MAGIC, crc32c(tail)) + tail

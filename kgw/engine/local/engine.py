@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kgw.engine.local.bridge import IBridge
+from kgw.engine.bridge import IBridge
 from kgw.engine.local.checkpoint import (
     LOG_START_OFFSETS,
     RECOVERY_POINTS,
@@ -29,7 +29,7 @@ from kgw.engine.local.rounds import Rounds
 from kgw.engine.local.segment import Handles
 from kgw.engine.local.spares import Spares, unlink_all
 from kgw.engine.local.surroundings import Surroundings
-from kgw.engine.local.tail import TailBudget
+from kgw.engine.tail import TailBudget
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import ILogEngine, IPartitionLog
 from kgw.model import LogConfig, Topic, TopicPartition

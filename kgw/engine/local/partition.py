@@ -21,7 +21,7 @@ from kgw.engine.local.retention import ageless, expired, first_at, newest
 from kgw.engine.local.room import Room
 from kgw.engine.local.segment import Segment, write_rest
 from kgw.engine.local.surroundings import Surroundings
-from kgw.engine.local.tail import Tail
+from kgw.engine.tail import Tail
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import IPartitionLog
 from kgw.log.producer_state import BatchMetadata
@@ -114,7 +114,7 @@ class LocalPartitionLog:
 
     # Appending
 
-    def append(self, batch: RecordBatch) -> Deferred[Appended]:
+    def append(self, batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
         """See L{IPartitionLog.append}."""
         if self._gone is not None:
             return fail(KafkaError(*self._gone))

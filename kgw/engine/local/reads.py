@@ -8,7 +8,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from kgw.engine.local.bridge import IBridge
+from kgw.engine.bridge import IBridge
 from kgw.engine.local.files import LogFiles
 from kgw.engine.local.segment import Segment
 from kgw.model import NO_OFFSET, Buffer, TimestampOffset

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kgw.engine.local.bridge import IBridge
+from kgw.engine.bridge import IBridge
 from kgw.engine.local.checkpoint import sync_folder
 from kgw.engine.local.pages import PageReads
 from kgw.errors import WireError

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from kgw.engine.local.bridge import IBridge
+from kgw.engine.bridge import IBridge
 from kgw.engine.local.pages import PageReads
 from kgw.engine.local.segment import Handles
 from kgw.engine.local.spares import Spares
-from kgw.engine.local.tail import TailBudget
+from kgw.engine.tail import TailBudget
 
 if TYPE_CHECKING:
     from kgw.engine.local.partition import LocalPartitionLog

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -12,9 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import ILogEngine, IPartitionLog
-from kgw.model import Appended, LogConfig, Topic
+from kgw.model import Appended, Fetched, LogConfig, Topic
 from kgw.test.builders import (
     EPOCH_S,
+    batches_in,
+    new_era,
     offsets_in,
     topic,
 )
@@ -77,6 +79,7 @@ class EngineCase(WaitingCase):
     def setUp(self) -> None:
         """Start an engine and make the topic."""
         super().setUp()
+        new_era()
         self.clock = Clock()
         self.clock.advance(EPOCH_S)
         self.engine = self.make_engine(self.clock)
@@ -108,6 +111,14 @@ class EngineCase(WaitingCase):
     def offsets(self, offset: int, max_bytes: int = 1 << 20, at_least_one: bool = True) -> list[int]:
         """The offsets of the records that a read finds."""
         return offsets_in(self.wait(self.log.read(offset, max_bytes, at_least_one)))
+
+    def kept(self, fetched: Fetched, offset: int) -> Sequence[object]:
+        """
+        What a read from C{offset} on found, in a form that is equal before and after a restart.
+
+        That is the batches' bytes, where the engine keeps those; one that keeps records says so.
+        """
+        return batches_in(fetched)
 
     def bounds(self) -> tuple[int, int]:
         """Log start offset and high watermark."""

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from kgw.engine.local.bridge import IBridge, InlineBridge, ThreadBridge
+from kgw.engine.bridge import IBridge, InlineBridge, ThreadBridge
 from kgw.engine.local.directory import DataDirectory
 from kgw.engine.local.engine import LocalLogEngine
 from kgw.model import LogConfig

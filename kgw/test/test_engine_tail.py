@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kgw.engine.local.tail import Tail, TailBudget
+from kgw.engine.tail import Tail, TailBudget
 
 #: Which of three partitions, records and bytes of a batch.
 _APPENDS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5), st.integers(1, 2000)), max_size=200)
