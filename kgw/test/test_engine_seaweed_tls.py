@@ -1,0 +1,141 @@
+"""A SeaweedMQ whose servers have certificates and want one of kgw, by weed's security.toml."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from cryptography.x509 import IPAddress
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from kgw.config import Config
+from kgw.engine.seaweed.h2.security import Security
+from kgw.model import LogConfig, Topic
+from kgw.storage.seaweedmq import SeaweedStorage
+from kgw.test.authority import Authority
+from kgw.test.builders import batches_in
+from kgw.test.seaweed import Engine
+from kgw.wire.record import NewRecord
+from kgw.wire.records import RecordBatch, build_batch
+
+reactor: Any = global_reactor
+
+TOPIC = Topic("orders", bytes(range(16)), 1, {}, ())
+#: The sections of security.toml; weed's parts are clients of each other by them, too.
+PARTS = ("master", "volume", "filer", "msg_broker", "client")
+
+
+@implementer(ILogObserver)
+class Complaint:
+    """
+    Waits for what is said of an engine that cannot be used.
+
+    @ivar line: fires with it.
+    """
+
+    def __init__(self) -> None:
+        self.line: Deferred[str] = Deferred()
+
+    def __call__(self, event: LogEvent) -> None:
+        if event.get("log_namespace") == "kgw.engine.seaweed.discovery" and not self.line.called:
+            self.line.callback(formatEvent(event))
+
+
+class TlsTests(TestCase):
+    """The whole storage and engine on a real SeaweedMQ with mutual TLS."""
+
+    timeout = 180
+
+    def setUp(self) -> None:
+        self.authority = Authority()
+        key, certificate = self.authority.issue("kgw")
+        self.engine = Engine(Security(self.authority.pem, certificate, key, check_name=False))
+        self.addCleanup(self.engine.discard)
+        self.files = Path(self.engine.directory)
+        self.write("ca.pem", self.authority.pem)
+        self.write("kgw.key", key)
+        self.write("kgw.pem", certificate)
+        lines = ["[grpc]", f'ca = "{self.files}/ca.pem"']
+        for part in PARTS:
+            lines += [f"[grpc.{part}]", f'cert = "{self.files}/{part}.pem"', f'key = "{self.files}/{part}.key"']
+        self.write("security.toml", "\n".join(lines).encode())
+
+    def write(self, name: str, content: bytes) -> None:
+        (self.files / name).write_bytes(content)
+
+    def storage(self, check_names: bool) -> SeaweedStorage:
+        properties = {
+            "kgw.engine": "seaweedmq",
+            "kgw.seaweedmq.masters": self.engine.masters[0],
+            "kgw.seaweedmq.tls.ca.file": os.fspath(self.files / "ca.pem"),
+            "kgw.seaweedmq.tls.cert.file": os.fspath(self.files / "kgw.pem"),
+            "kgw.seaweedmq.tls.key.file": os.fspath(self.files / "kgw.key"),
+            "kgw.seaweedmq.tls.check.names": str(check_names).lower(),
+        }
+        storage = SeaweedStorage(Config(properties), reactor)
+        self.addCleanup(storage.close)
+        return storage
+
+    async def records(self, storage: SeaweedStorage) -> list[bytes | None]:
+        """The values of all there are."""
+        log = storage.logs.partition(TOPIC.name, 0)
+        fetched = await log.read(0, 1 << 20)
+        return [record.value for batch in batches_in(fetched) for record in RecordBatch.parse(batch).records(1000)]
+
+    async def test_served(self) -> None:
+        """
+        With certificates as SeaweedFS' manual has them made, which have no host's name, kgw serves where it is told
+        not to look at names, and only there; with better ones it always does. Everything is stored and read again.
+        """
+        for part in PARTS:
+            key, certificate = self.authority.issue(f"{part}01")
+            self.write(f"{part}.key", key)
+            self.write(f"{part}.pem", certificate)
+        self.engine.start()
+        await self.refused()
+        storage = self.storage(False)
+        await storage.open()
+        await storage.logs.start([])
+        await storage.logs.create(TOPIC, LogConfig())
+        log = storage.logs.partition(TOPIC.name, 0)
+        appended = await log.append(RecordBatch.parse(build_batch([NewRecord(None, b"first", (), 1)])), -1)
+        self.assertEqual(appended.base_offset, 0)
+        self.assertEqual(await self.records(storage), [b"first"])
+        await storage.close()
+
+        self.engine.kill()
+        for part in PARTS:
+            key, certificate = self.authority.issue(part, [IPAddress(ip_address("127.0.0.1"))])
+            self.write(f"{part}.key", key)
+            self.write(f"{part}.pem", certificate)
+        self.engine.start()
+        for check_names in (True, False):
+            storage = self.storage(check_names)
+            await storage.open()
+            await storage.logs.start([(TOPIC, LogConfig())])
+            self.assertEqual(await self.records(storage), [b"first"])
+            await storage.close()
+
+    async def refused(self) -> None:
+        """The certificates' names are looked at, which the operator is told."""
+        complaint = Complaint()
+        globalLogPublisher.addObserver(complaint)
+        self.addCleanup(globalLogPublisher.removeObserver, complaint)
+        storage = self.storage(True)
+        opened = storage.open()
+        line = await complaint.line
+        opened.cancel()
+        try:
+            await opened
+        except CancelledError:
+            pass
+        else:
+            self.fail("certificates of other names were taken")
+        self.assertIn("Hostname Verification Check failed", line)
+        await storage.close()
