@@ -1,12 +1,9 @@
-"""The composition root: the only file that names concrete classes and joins them to a running service."""
+"""The composition root: the only file, besides kgw.storage, that names concrete classes and joins them to a service."""
 
 from __future__ import annotations
 
-import base64
 import errno
 import time
-import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
@@ -19,17 +16,10 @@ from twisted.logger import Logger
 from kgw import __version__
 from kgw.cluster import Cluster
 from kgw.config import Config, Listener
-from kgw.engine.local.bridge import IBridge, ThreadBridge
-from kgw.engine.local.directory import DataDirectory
-from kgw.engine.local.engine import LocalLogEngine
-from kgw.engine.local.state_store import SqliteStateStore
-from kgw.engine.memory import MemoryLogEngine
-from kgw.engine.memory_state import MemoryStateStore
 from kgw.errors import KafkaError, StartError
 from kgw.groups.coordinator import GroupCoordinator
 from kgw.handlers.contract import Services
 from kgw.handlers.registry import ALL, BY_KEY, SHORTCUTS
-from kgw.interfaces import ILogEngine, IStateStore
 from kgw.log.fetch_session import FetchSessions
 from kgw.log.producer_ids import ProducerIds
 from kgw.log.topics import TopicCatalog
@@ -37,29 +27,9 @@ from kgw.net.connections import Connections, Limits
 from kgw.net.dispatcher import Dispatcher
 from kgw.net.protocol import KafkaFactory
 from kgw.peer_log import PeerLog
+from kgw.storage import Storage, storage_of
 
 log = Logger("kgw.gateway")
-
-#: Where the data directory keeps topics, committed offsets and other small facts.
-_FACTS_FILE = "state.sqlite"
-
-
-@dataclass(slots=True)
-class _Storage:
-    """What keeps the data, and how to let go of it."""
-
-    cluster_id: str
-    logs: ILogEngine
-    facts: IStateStore
-    directory: DataDirectory | None = None
-    bridges: tuple[IBridge, ...] = ()
-
-    def release(self) -> None:
-        """Let go of the threads and the directory; logs and facts are closed before."""
-        for bridge in self.bridges:
-            bridge.stop()
-        if self.directory is not None:
-            self.directory.close()
 
 
 class Gateway(Service):
@@ -80,7 +50,7 @@ class Gateway(Service):
         self.config = config
         self.started: Deferred[None] = Deferred()
         self._reactor = reactor
-        self._storage: _Storage | None = None
+        self._storage: Storage | None = None
         self._starting: Deferred[None] | None = None
         self._groups: GroupCoordinator | None = None
         self._ports: dict[str, IListeningPort] = {}
@@ -139,7 +109,8 @@ class Gateway(Service):
 
     async def _start(self) -> None:
         try:
-            storage = self._storage = self._open()
+            storage = self._storage = storage_of(self.config, self._reactor)
+            await storage.open()
             await self._begin(storage)
             await self._listen()
         except (KafkaError, OSError) as error:
@@ -150,50 +121,14 @@ class Gateway(Service):
             raise
         self.started.callback(None)
 
-    def _open(self) -> _Storage:
+    async def _begin(self, storage: Storage) -> None:
         config = self.config
-        if config.kgw_engine == "memory":
-            cluster_id = config.kgw_cluster_id or base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            memory = MemoryLogEngine(
-                self._reactor, config.producer_id_expiration_ms, config.log_retention_check_interval_ms / 1000
-            )
-            return _Storage(cluster_id, memory, MemoryStateStore())
-        directory = DataDirectory.open(
-            config.data_directory, config.node_id, config.kgw_cluster_id or None, _FACTS_FILE
-        )
-        try:
-            return self._open_local(directory)
-        except BaseException:
-            directory.close()
-            raise
-
-    def _open_local(self, directory: DataDirectory) -> _Storage:
-        config = self.config
-        bridge, reader = ThreadBridge(self._reactor), ThreadBridge(self._reactor, name="kgw-read")
-        logs = LocalLogEngine(
-            directory,
-            self._reactor,
-            bridge,
-            tail_bytes=config.kgw_tail_bytes,
-            retention_check_ms=config.log_retention_check_interval_ms,
-            producer_id_expiration_ms=config.producer_id_expiration_ms,
-            checkpoint_ms=config.log_flush_offset_checkpoint_interval_ms,
-            recycle_bytes=config.kgw_recycle_max_bytes,
-            reader=reader,
-        )
-        facts = SqliteStateStore(f"{directory.path}/{_FACTS_FILE}", self._reactor, full=config.kgw_state_sync)
-        for each in (bridge, reader):
-            each.start()
-        return _Storage(directory.cluster_id, logs, facts, directory, (bridge, reader))
-
-    async def _begin(self, storage: _Storage) -> None:
-        config = self.config
-        await storage.facts.open()
         topics = TopicCatalog(storage.facts, storage.logs, config, config.node_id)
-        await topics.start()
+        await storage.while_away(topics.start)
         groups = self._groups = GroupCoordinator.configured(config, storage.facts, self._reactor, time.monotonic)
         topics.watch_deletions(groups.topic_deleted)
-        await groups.start(lambda name: topics.get(name) is not None)
+        # it reads everything before it begins with any of it
+        await storage.while_away(lambda: groups.start(lambda name: topics.get(name) is not None))
         self.services = Services(
             config=config,
             clock=self._reactor,
@@ -262,10 +197,8 @@ class Gateway(Service):
         try:
             if groups is not None:
                 await groups.stop()
-            await storage.logs.stop()
-            await storage.facts.close()
         finally:
-            storage.release()
+            await storage.close()
 
 
 def _reason(error: BaseException) -> str:

@@ -25,6 +25,13 @@ log = Logger("kgw.start")
 
 #: What a process that could not start exits with.
 EXIT_CANNOT_START = 2
+#: The options that are one property each.
+_SHORTCUTS = {
+    "data": "log.dirs",
+    "engine": "kgw.engine",
+    "masters": "kgw.seaweedmq.masters",
+    "embedded": "kgw.seaweedmq.embedded.dir",
+}
 #: The line that people and scripts wait for; it never changes.
 READY = "kgw started"
 
@@ -38,13 +45,16 @@ class Options(UsageOptions):
     """
 
     longdesc = (
-        "Serves Kafka clients from an embedded log. Properties have Kafka's names; they come from --config, then the"
-        " environment (KAFKA_*, KAFKA_CFG_*, KGW_*), then --set, then the options below, later ones over earlier ones."
+        "Serves Kafka clients from an embedded log or from SeaweedMQ. Properties have Kafka's names; they come from"
+        " --config, then the environment (KAFKA_*, KAFKA_CFG_*, KGW_*), then --set, then the options below, later ones"
+        " over earlier ones."
     )
     optParameters: ClassVar[list[list[str | None]]] = [
         ["config", "c", None, "A server.properties file."],
         ["data", None, None, "The data directory (log.dirs); without it ./kgw-data."],
-        ["engine", None, None, "What keeps the logs (kgw.engine): local (the default) or memory."],
+        ["engine", None, None, "What keeps the logs (kgw.engine): local (the default), memory or seaweedmq."],
+        ["masters", None, None, "Keep the logs in this SeaweedFS (kgw.seaweedmq.masters): HOST:9333,..."],
+        ["embedded", None, None, "Keep the logs in a SeaweedFS of kgw's own, in this directory."],
     ]
 
     def __init__(self) -> None:
@@ -79,10 +89,11 @@ class Options(UsageOptions):
         @raise ConfigError: something is not understood.
         """
         shortcuts = [
-            Given(name, self[option], f"--{option}")
-            for option, name in (("data", "log.dirs"), ("engine", "kgw.engine"))
-            if self[option] is not None
+            Given(name, self[option], f"--{option}") for option, name in _SHORTCUTS.items() if self[option] is not None
         ]
+        for option in ("masters", "embedded"):
+            if self[option] is not None and self["engine"] is None:
+                shortcuts.append(Given("kgw.engine", "seaweedmq", f"--{option}"))
         if self.endpoints:
             shortcuts.append(Given("listeners", ",".join(self.endpoints), "--listen"))
         return load(self["config"], environ, self.assignments, shortcuts)

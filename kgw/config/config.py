@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import cache
 from types import MappingProxyType
 
-from kgw.config import description, topic_config
+from kgw.config import description, seaweedmq, topic_config
 from kgw.config.definition import ConfigError, ConfigType, Definition, InvalidValue, Value
 from kgw.config.description import ConfigEntry
 from kgw.config.kafka import BROKER, is_kafkas
@@ -19,7 +19,7 @@ from kgw.model import LogConfig
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9_+/=-]{1,64}\Z")
 
 
-class Config:
+class Config(seaweedmq.SeaweedMqSettings):
     """
     The configuration in force, read once at the start; it cannot be changed.
 
@@ -145,10 +145,10 @@ class Config:
     compression_zstd_level: Setting[int] = Setting("Level where kgw itself compresses with zstd.")
 
     kgw_engine: Setting[str] = Setting(
-        "What keeps the logs: files in the data directory, or memory alone.",
+        "What keeps the logs: files in the data directory, SeaweedMQ, or memory alone.",
         type=ConfigType.STRING,
         default="local",
-        choices=("local", "memory"),
+        choices=("local", "memory", "seaweedmq"),
     )
     kgw_cluster_id: Setting[str] = Setting(
         "The cluster id of a fresh data directory; empty makes one. A directory keeps the id it has.",
@@ -363,6 +363,7 @@ class Config:
                 f"{self._shown('kgw.cluster.id')}: allowed: 22 characters of base64url,"
                 " as kafka-storage random-uuid makes"
             )
+        seaweedmq.check(values, self._shown)
 
     def _resolve_listeners(self) -> None:
         values = self._values
@@ -387,7 +388,8 @@ class Config:
 @cache
 def settings() -> Mapping[str, Setting[object]]:
     """The properties kgw obeys by attribute name, in the order of their declaration."""
-    return MappingProxyType({name: setting for name, setting in vars(Config).items() if isinstance(setting, Setting)})
+    declared = [(name, member) for owner in Config.__mro__ for name, member in vars(owner).items()]
+    return MappingProxyType({name: member for name, member in declared if isinstance(member, Setting)})
 
 
 @cache

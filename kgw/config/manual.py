@@ -26,8 +26,9 @@ by property:
    hyphen), `KAFKA_CFG_NUM_PARTITIONS=3`, `KGW_NUM_PARTITIONS=3`, each over the one before; `KGW_ENGINE` is
    `kgw.engine`; `CLUSTER_ID` is the cluster id of a fresh data directory,
 4. `--set num.partitions=3`, as often as needed,
-5. `--data DIR` (`log.dirs`), `--listen ENDPOINT` (`listeners`, as often as needed), `--engine local|memory`
-   (`kgw.engine`).
+5. `--data DIR` (`log.dirs`), `--listen ENDPOINT` (`listeners`, as often as needed), `--engine local|memory|seaweedmq`
+   (`kgw.engine`), `--masters HOST:PORT,...` (`kgw.seaweedmq.masters`) and `--embedded DIR`
+   (`kgw.seaweedmq.embedded.dir`), which both choose `--engine seaweedmq`.
 
 A name that is neither Kafka's nor kgw's is an error that names the nearest one; so is a value that its property does not
 allow. Properties of Kafka's that mean nothing here are accepted, and one line in the log names them all. Variables of

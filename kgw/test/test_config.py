@@ -92,7 +92,7 @@ class ValueTests(SynchronousTestCase):
         )
         self.assertIn("Value must be at least 1;", self.refusal({"num.partitions": "0"}))
         self.assertIn("Not a number of type INT", self.refusal({"num.partitions": "2147483648"}))
-        self.assertIn("allowed: one of: local, memory", self.refusal({"kgw.engine": "seaweedmq"}))
+        self.assertIn("allowed: one of: local, memory, seaweedmq", self.refusal({"kgw.engine": "steam"}))
         self.assertIn("allowed: true or false", self.refusal({"delete.topic.enable": "yes"}))
         self.assertIn("a whole number from 1 to 9, or -1", self.refusal({"compression.gzip.level": "0"}))
         self.assertIn("num.io.threads=x", self.refusal({"num.io.threads": "x"}))

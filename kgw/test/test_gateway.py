@@ -13,6 +13,8 @@ from kgw.config import Config
 from kgw.engine.local.directory import DataDirectory
 from kgw.errors import StartError
 from kgw.gateway import Gateway
+from kgw.model import NewTopic
+from kgw.test.builders import EPOCH_MS, batch, offsets_in
 
 
 class GatewayTests(TestCase):
@@ -83,3 +85,36 @@ class GatewayTests(TestCase):
         await gateway.stopService()
         self.assertReleased()
         self.assertTrue(os.path.exists(first))
+
+
+class EmbeddedTests(TestCase):
+    """Gateways on a SeaweedFS of their own."""
+
+    timeout = 180
+
+    async def test_records_outlive_it(self) -> None:
+        """What was acknowledged with acks=all is there for the next gateway on the directory, as is the cluster."""
+        directory = os.path.abspath(self.mktemp())
+        config = Config(
+            {
+                "kgw.engine": "seaweedmq",
+                "kgw.seaweedmq.embedded.dir": directory,
+                "listeners": "PLAINTEXT://127.0.0.1:0",
+            }
+        )
+        ids = []
+        for appended in range(2):
+            gateway = Gateway(config, reactor)
+            self.addCleanup(gateway.stopService)
+            gateway.startService()
+            await gateway.started
+            self.assertIn(f"engine seaweedmq, {directory}, {appended} topics", gateway.banner())
+            services = gateway.services
+            ids.append(services.cluster.cluster_id)
+            if not appended:
+                await services.topics.create(NewTopic("orders", 1))
+                await services.logs.partition("orders", 0).append(batch(EPOCH_MS, EPOCH_MS + 1))
+            fetched = await services.logs.partition("orders", 0).read(0, 1 << 20)
+            self.assertEqual(offsets_in(fetched), [0, 1])
+            await gateway.stopService()
+        self.assertEqual(ids[0], ids[1])

@@ -51,7 +51,8 @@ LAW: dict[str, tuple[str, ...]] = {
 }
 #: These join the rooms: they may import everything but one another, save as said here.
 JOINERS: dict[str, tuple[str, ...]] = {
-    "kgw.gateway": (),
+    "kgw.storage": (),
+    "kgw.gateway": ("kgw.storage",),
     "kgw.web": ("kgw.gateway",),
     "kgw.manhole": ("kgw.gateway",),
     "kgw.tap": ("kgw.gateway", "kgw.manhole", "kgw.web"),
@@ -59,7 +60,15 @@ JOINERS: dict[str, tuple[str, ...]] = {
     "kgw.testing": ("kgw.gateway", "kgw.tap"),
 }
 #: Libraries that belong to one room.
-FOREIGN = {"grpc": "kgw.engine.seaweed", "h2": "kgw.engine.seaweed", "treq": "kgw.schema"}
+FOREIGN = {
+    "google": "kgw.engine.seaweed",
+    "grpc": "kgw.engine.seaweed",
+    "grpc_tools": "kgw.engine.seaweed",
+    "h2": "kgw.engine.seaweed",
+    "hpack": "kgw.engine.seaweed",
+    "hyperframe": "kgw.engine.seaweed",
+    "treq": "kgw.schema",
+}
 #: Modules of kgw.handlers that are no Kafka API.
 NO_API = {"__init__", "__main__", "admission", "contract", "produce_shortcut", "registry"}
 

@@ -86,6 +86,16 @@ class OptionsTests(SynchronousTestCase):
         options = self.parsed("--engine", "steam")
         self.assertIn("kgw.engine=steam (--engine)", str(self.assertRaises(ConfigError, options.configuration, {})))
 
+    def test_seaweedmq(self) -> None:
+        """--masters and --embedded choose their engine; with another one they are without effect."""
+        config = self.parsed("--masters", "one:9333,two:9333").configuration({})
+        self.assertEqual((config.kgw_engine, config.kgw_seaweedmq_masters), ("seaweedmq", ("one:9333", "two:9333")))
+        config = self.parsed("--embedded", "/data").configuration({"KGW_ENGINE": "memory"})
+        self.assertEqual((config.kgw_engine, config.kgw_seaweedmq_embedded_dir), ("seaweedmq", "/data"))
+        self.assertEqual(self.parsed("--engine", "memory", "--masters", "m:1").configuration({}).kgw_engine, "memory")
+        both = self.parsed("--masters", "m:9333", "--embedded", "/data")
+        self.assertIn("set one, not both", str(self.assertRaises(ConfigError, both.configuration, {})))
+
     def test_config_file(self) -> None:
         """--config names a properties file."""
         path = self.mktemp()

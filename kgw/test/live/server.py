@@ -17,6 +17,8 @@ from typing import IO, Any
 from twisted.trial.unittest import SynchronousTestCase
 
 import kgw
+from kgw.test import seaweed
+from kgw.test.live.clearing import clear
 
 READY = "kgw started"
 #: Seconds a start or an orderly stop may take before the test fails.
@@ -179,6 +181,10 @@ class GatewayProcess:
     def _about(self, name: str) -> str:
         return Path(f"/proc/{self.pid}/{name}").read_text(encoding="ascii")
 
+    def log_lines(self, start: int) -> list[str]:
+        """The lines of stderr from this byte on."""
+        return self._log.read_bytes()[start:].decode("utf-8", "replace").splitlines()
+
     def stderr(self) -> str:
         """The end of what all its processes have logged."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-8000:]
@@ -207,8 +213,13 @@ class LiveTestCase(SynchronousTestCase):
     """
     A test with kgw processes, whose log is shown when it fails. Blocking: the server is another process.
 
+    @cvar engine: what its servers keep their logs with (C{kgw.engine}). With C{"seaweedmq"} that is the cluster which
+        all tests of this process share, so a test has one server at a time, which begins without topics and groups:
+        those of earlier tests are deleted through it, as a user would.
     @ivar servers: the processes this test has started.
     """
+
+    engine = "local"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -221,14 +232,24 @@ class LiveTestCase(SynchronousTestCase):
 
     def account(self) -> str:
         """What is shown when a test fails."""
-        return "\n".join(f"--- stderr of kgw\n{server.stderr()}" for server in self.servers)
+        parts = [f"--- stderr of kgw\n{server.stderr()}" for server in self.servers]
+        if self.engine == "seaweedmq":
+            parts += [f"--- weed's {which}\n{seaweed.engine().output(which)}" for which in ("server", "broker")]
+        return "\n".join(parts)
 
     def serve(self, *options: str, file_limit: int = -1) -> GatewayProcess:
         """A started kgw that ends with the test; the parameters are L{GatewayProcess}'s."""
+        shared = self.engine == "seaweedmq"
+        if shared:
+            options = ("--engine", self.engine, "--masters", ",".join(seaweed.engine().masters), *options)
+            for earlier in self.servers:
+                earlier.kill()
         folder = tempfile.TemporaryDirectory(prefix="kgw-live-")
         self.addCleanup(folder.cleanup)
         server = GatewayProcess(Path(folder.name), *options, file_limit=file_limit)
         self.servers.append(server)
         self.addCleanup(server.kill)
         server.start()
+        if shared:
+            clear(server.port)
         return server

@@ -15,7 +15,13 @@ SECONDS = float(os.environ.get("KGW_GROUP_SECONDS", "20"))
 
 
 class ChurnTests(MembershipTestCase):
-    """Three libraries in one group."""
+    """
+    Three libraries in one group.
+
+    @cvar seconds: how long members come and go.
+    """
+
+    seconds = SECONDS
 
     def test_members_come_and_go(self) -> None:
         """
@@ -27,8 +33,8 @@ class ChurnTests(MembershipTestCase):
         for library in LIBRARIES:
             self.member(library)
         self.settled()
-        end = time.monotonic() + SECONDS
-        crash_at = end - SECONDS / 2
+        end = time.monotonic() + self.seconds
+        crash_at = end - self.seconds / 2
         while time.monotonic() < end:
             chance.choice([self.crash, self.crash, self.leave, self.grow])(chance)
             time.sleep(chance.uniform(0.5, 4))

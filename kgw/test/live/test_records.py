@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -37,8 +38,13 @@ class RecordTests(LiveTestCase):
     def check(self, writer: Client) -> None:
         server = self.serve()
         records = samples(writer)
-        for codec in CODECS:
+
+        def write(codec: str) -> None:
             writer.produce(server.bootstrap, f"{writer.name}-{codec}", records, codec)
+
+        # side by side, as each waits for what it wrote to be durable
+        with ThreadPoolExecutor(len(CODECS)) as pool:
+            list(pool.map(write, CODECS))
         for reader in CLIENTS:
             if reader is writer:
                 continue
@@ -75,14 +81,31 @@ class RecordTests(LiveTestCase):
 
     def test_acks(self) -> None:
         """Without acknowledgement, or with the leader's only, records arrive all the same."""
-        with KafkaGateway(durable=True) as kgw:
-            for acks in (0, 1):
-                producer = Producer(librdkafka(kgw.bootstrap, acks=acks))
-                for number in range(50):
-                    producer.produce(f"acks-{acks}", b"%d" % number)
-                self.assertEqual(producer.flush(15), 0)
-                found = confluent_consume(kgw.bootstrap, f"acks-{acks}", 50)
-                self.assertEqual([record.value for record in found], [b"%d" % number for number in range(50)])
+        server = self.serve()
+        for acks in (0, 1):
+            producer = Producer(librdkafka(server.bootstrap, acks=acks))
+            for number in range(50):
+                producer.produce(f"acks-{acks}", b"%d" % number)
+            self.assertEqual(producer.flush(15), 0)
+            found = confluent_consume(server.bootstrap, f"acks-{acks}", 50)
+            self.assertEqual([record.value for record in found], [b"%d" % number for number in range(50)])
+
+    def test_waiting_consumer_is_woken(self) -> None:
+        """A record reaches a consumer that waits at the end of the log, long before its wait is over."""
+        server = self.serve()
+        confluent_produce(server.bootstrap, "live", [Record(None, b"first", STAMP)], "none")
+        consumer = Consumer(librdkafka(server.bootstrap, group_id="unused", fetch_wait_max_ms=20000, fetch_min_bytes=1))
+        self.addCleanup(consumer.close)
+        consumer.assign([TopicPartition("live", 0, 0)])
+        first = consumer.consume(1, 10)
+        self.assertEqual([message.value() for message in first], [b"first"])
+        confluent_produce(server.bootstrap, "live", [Record(None, b"second", STAMP)], "none")
+        second = consumer.consume(1, 5)
+        self.assertEqual([message.value() for message in second], [b"second"])
+
+
+class LocalEngineTests(LiveTestCase):
+    """The engines that need nothing but this machine."""
 
     def test_in_this_process(self) -> None:
         """A gateway inside the test's own process, on disk and in memory, serves all three clients."""
@@ -99,19 +122,6 @@ class RecordTests(LiveTestCase):
         records = samples(CLIENTS[0])
         confluent_produce(server.bootstrap, "t", records, "lz4")
         self.assertEqual(CLIENTS[1].consume(server.bootstrap, "t", len(records)), records)
-
-    def test_waiting_consumer_is_woken(self) -> None:
-        """A record reaches a consumer that waits at the end of the log, long before its wait is over."""
-        server = self.serve()
-        confluent_produce(server.bootstrap, "live", [Record(None, b"first", STAMP)], "none")
-        consumer = Consumer(librdkafka(server.bootstrap, group_id="unused", fetch_wait_max_ms=20000, fetch_min_bytes=1))
-        self.addCleanup(consumer.close)
-        consumer.assign([TopicPartition("live", 0, 0)])
-        first = consumer.consume(1, 10)
-        self.assertEqual([message.value() for message in first], [b"first"])
-        confluent_produce(server.bootstrap, "live", [Record(None, b"second", STAMP)], "none")
-        second = consumer.consume(1, 5)
-        self.assertEqual([message.value() for message in second], [b"second"])
 
 
 KCAT = shutil.which("kcat")
