@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from types import MappingProxyType
 
-from kgw.config import description, seaweedmq, topic_config
+from kgw.config import alteration, description, http, log_settings, operation, seaweedmq, topic_config
 from kgw.config.definition import ConfigError, ConfigType, Definition, InvalidValue, Value
-from kgw.config.description import ConfigEntry
-from kgw.config.kafka import BROKER, is_kafkas
+from kgw.config.description import ConfigEntry, ConfigSource, Layers
+from kgw.config.kafka import BROKER, GROUP, TOPIC, is_kafkas
 from kgw.config.listeners import Listener, parse_advertised, parse_listeners, parse_protocols
 from kgw.config.setting import Setting
-from kgw.model import LogConfig
+from kgw.errors import ErrorCode, KafkaError
+from kgw.model import ConfigChange, LogConfig
 
 _CLUSTER_ID = re.compile(r"[A-Za-z0-9_+/=-]{1,64}\Z")
 
 
-class Config(seaweedmq.SeaweedMqSettings):
+class Config(log_settings.LogSettings, seaweedmq.SeaweedMqSettings, operation.OperationSettings, http.HttpSettings):
     """
-    The configuration in force, read once at the start; it cannot be changed.
+    A configuration: what was read at the start, or that and what brokers were told since (L{with_dynamic}).
+
+    It cannot be changed; where a property is altered while kgw runs, another one takes its place.
 
     Each L{Setting} is an attribute named as its property with underscores for dots, typed and within its bounds.
 
@@ -75,6 +78,8 @@ class Config(seaweedmq.SeaweedMqSettings):
     max_connections: Setting[int] = Setting("Connections at a time; more are closed at once.")
     max_connections_per_ip: Setting[int] = Setting("Connections at a time from one address.")
     max_incremental_fetch_session_cache_slots: Setting[int] = Setting("Fetch sessions that are kept (KIP-227).")
+    quota_window_num: Setting[int] = Setting("Windows over which it is measured how fast clients are (KIP-13).")
+    quota_window_size_seconds: Setting[int] = Setting("How long one of these windows is.", unit="seconds")
     producer_id_expiration_ms: Setting[int] = Setting(
         "An idempotent producer that is silent for so long is forgotten.", unit="ms"
     )
@@ -102,47 +107,6 @@ class Config(seaweedmq.SeaweedMqSettings):
     offsets_retention_check_interval_ms: Setting[int] = Setting(
         "How often offsets past their retention are looked for.", unit="ms"
     )
-
-    log_dir: Setting[str] = Setting("The data directory, where log.dirs is not set.", default="./kgw-data")
-    log_dirs: Setting[str | None] = Setting("The data directory; kgw keeps one.")
-    log_retention_check_interval_ms: Setting[int] = Setting(
-        "How often segments past their retention are looked for.", unit="ms"
-    )
-    log_retention_ms: Setting[int | None] = Setting("How long records are kept; -1 is for ever.", unit="ms")
-    log_retention_minutes: Setting[int | None] = Setting("As log.retention.ms, which goes first.", unit="minutes")
-    log_retention_hours: Setting[int] = Setting("As log.retention.minutes, which goes first.", unit="hours")
-    log_retention_bytes: Setting[int] = Setting("How much of a partition is kept; -1 is all.", unit="bytes")
-    log_roll_ms: Setting[int | None] = Setting("A segment older than this is closed for a new one.", unit="ms")
-    log_roll_hours: Setting[int] = Setting("As log.roll.ms, which goes first.", unit="hours")
-    log_roll_jitter_ms: Setting[int | None] = Setting("At most so much is taken off log.roll.ms, at random.", unit="ms")
-    log_roll_jitter_hours: Setting[int] = Setting("As log.roll.jitter.ms, which goes first.", unit="hours")
-    log_segment_bytes: Setting[int] = Setting("A segment is closed for a new one before it is larger.", unit="bytes")
-    log_segment_delete_delay_ms: Setting[int] = Setting("How long the files of a deleted segment stay.", unit="ms")
-    log_index_interval_bytes: Setting[int] = Setting("Bytes of log between two entries of its index.", unit="bytes")
-    log_index_size_max_bytes: Setting[int] = Setting(
-        "A segment is closed for a new one when its index is full.", unit="bytes"
-    )
-    log_preallocate: Setting[bool] = Setting("Whether the file of a segment gets its full size at once.")
-    log_flush_interval_messages: Setting[int] = Setting("Records after which a partition is forced to the disk.")
-    log_flush_interval_ms: Setting[int | None] = Setting(
-        "Time after which a partition is forced to the disk.", unit="ms"
-    )
-    log_flush_scheduler_interval_ms: Setting[int] = Setting("As log.flush.interval.ms, which goes first.", unit="ms")
-    log_flush_offset_checkpoint_interval_ms: Setting[int] = Setting(
-        "How often all logs are forced to the disk, so that a start after a crash need not check what is older.",
-        unit="ms",
-        minimum=1,
-    )
-    log_cleanup_policy: Setting[tuple[str, ...]] = Setting("What happens to old records: delete, compact or both.")
-    log_message_timestamp_type: Setting[str] = Setting("Whose time a record carries: the producer's or the log's.")
-    log_message_timestamp_before_max_ms: Setting[int] = Setting("How far behind a record's time may be.", unit="ms")
-    log_message_timestamp_after_max_ms: Setting[int] = Setting("How far ahead a record's time may be.", unit="ms")
-    message_max_bytes: Setting[int] = Setting("The largest record batch, as it is stored.", unit="bytes")
-    min_insync_replicas: Setting[int] = Setting("Replicas that must have a record with acks=all; there is one.")
-    compression_type: Setting[str] = Setting("How batches are stored; producer is as they come.")
-    compression_gzip_level: Setting[int] = Setting("Level where kgw itself compresses with gzip.")
-    compression_lz4_level: Setting[int] = Setting("Level where kgw itself compresses with lz4.")
-    compression_zstd_level: Setting[int] = Setting("Level where kgw itself compresses with zstd.")
 
     kgw_engine: Setting[str] = Setting(
         "What keeps the logs: files in the data directory, SeaweedMQ, or memory alone.",
@@ -254,9 +218,74 @@ class Config(seaweedmq.SeaweedMqSettings):
         used = {setting.definition.name for setting in settings().values()}
         self._remember("unused", tuple(sorted(name for name in given if name not in used)))
         self._remember("_values", values)
+        self._remember("_static_values", values)
+        self._remember("_layers", ((ConfigSource.STATIC_BROKER_CONFIG, given),))
         self._resolve_listeners()
-        self._remember("_topic_defaults", topic_config.defaults(values, self._shown))
+        self._inherit(self._shown)
+
+    def with_dynamic(self, node: Mapping[str, str], cluster: Mapping[str, str]) -> Config:
+        """
+        This configuration as it is once these properties were altered, whatever was altered before.
+
+        @param node: texts set for this broker, by property name; over C{cluster}, which are set for all brokers.
+        @raise KafkaError: C{INVALID_REQUEST}: one cannot be altered without a restart, or its value is not allowed.
+        """
+        for each in (cluster, node):
+            alteration.check_broker(each, definitions(), alterable())
+        texts = {**cluster, **node}
+        dynamic = {name: definitions()[name].parse(text) for name, text in texts.items()}
+        made = object.__new__(Config)
+        made.__dict__.update(self.__dict__)
+        made._remember("_values", {**self._static_values, **dynamic})
+        made._remember(
+            "_layers",
+            (
+                (ConfigSource.DYNAMIC_BROKER_CONFIG, MappingProxyType(dict(node))),
+                (ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG, MappingProxyType(dict(cluster))),
+                (ConfigSource.STATIC_BROKER_CONFIG, self.properties),
+            ),
+        )
+        for attribute, setting in settings().items():
+            if setting.definition.name in alterable():
+                made._remember(attribute, made._values.get(setting.definition.name))
+        try:
+            made._inherit(lambda name: f"Invalid value {texts.get(name)} for configuration {name}")
+        except ConfigError as error:
+            raise KafkaError(ErrorCode.INVALID_REQUEST, str(error)) from error
+        return made
+
+    def _inherit(self, shown: Callable[[str], str]) -> None:
+        """Work out what topics inherit; C{shown} is a property and its value, to begin an error with."""
+        self._remember("_topic_defaults", topic_config.defaults(self._values, shown))
         self._remember("_log_config", topic_config.resolve({}, self._topic_defaults))
+
+    def altered_topic(self, current: Mapping[str, str], changes: Iterable[ConfigChange]) -> dict[str, str]:
+        """
+        A topic's own configs after these changes, checked as L{validate_topic_configs} does.
+
+        @raise KafkaError: C{INVALID_CONFIG}, with Kafka's own sentence.
+        """
+        configs = alteration.altered(current, changes, TOPIC)
+        self.validate_topic_configs(configs)
+        return configs
+
+    def altered_group(self, current: Mapping[str, str], changes: Iterable[ConfigChange]) -> dict[str, str]:
+        """
+        A group's own configs after these changes, checked.
+
+        @raise KafkaError: C{INVALID_CONFIG}, with Kafka's own sentence.
+        """
+        configs = alteration.altered(current, changes, GROUP)
+        alteration.check_group(configs, self._values)
+        return configs
+
+    def altered_broker(self, current: Mapping[str, str], changes: Iterable[ConfigChange]) -> dict[str, str]:
+        """
+        A broker's own properties after these changes; L{with_dynamic} checks them.
+
+        @raise KafkaError: C{INVALID_CONFIG}: items are to be added to what is no list, or taken from it.
+        """
+        return alteration.altered(current, changes, definitions())
 
     @property
     def data_directory(self) -> str:
@@ -283,15 +312,21 @@ class Config(seaweedmq.SeaweedMqSettings):
 
     def describe_topic(self, topic_configs: Mapping[str, str]) -> list[ConfigEntry]:
         """All topic configs of a topic that has these set on it, as DescribeConfigs answers."""
-        return description.topic_entries(topic_configs, self._topic_defaults, self.properties, definitions())
+        return description.topic_entries(topic_configs, self._topic_defaults, self._layers, definitions())
 
-    def describe_group(self) -> list[ConfigEntry]:
-        """All group configs of any group, as DescribeConfigs answers."""
-        return description.group_entries(self._values, self.properties, definitions())
+    def describe_group(self, own: Mapping[str, str]) -> list[ConfigEntry]:
+        """All group configs of a group that has these set on it, as DescribeConfigs answers."""
+        return description.group_entries(own, self._values, self._layers, definitions())
 
     def describe_broker(self) -> list[ConfigEntry]:
         """All properties of this node, as DescribeConfigs answers."""
-        return description.broker_entries(self._values, self.properties, definitions())
+        return description.broker_entries(self._values, self._layers, definitions(), alterable())
+
+    def describe_cluster(self) -> list[ConfigEntry]:
+        """The properties that were set for all brokers while they ran, as DescribeConfigs answers."""
+        return description.default_entries(
+            dict(self._layers).get(ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG, {}), definitions()
+        )
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"the configuration cannot be changed ({name})")
@@ -301,6 +336,8 @@ class Config(seaweedmq.SeaweedMqSettings):
 
     _origins: Mapping[str, str]
     _values: Mapping[str, Value]
+    _static_values: Mapping[str, Value]
+    _layers: Layers
     _topic_defaults: Mapping[str, Value]
     _log_config: LogConfig
 
@@ -364,6 +401,8 @@ class Config(seaweedmq.SeaweedMqSettings):
                 " as kafka-storage random-uuid makes"
             )
         seaweedmq.check(values, self._shown)
+        operation.check(values, self._shown)
+        http.check(values, self._shown)
 
     def _resolve_listeners(self) -> None:
         values = self._values
@@ -397,3 +436,9 @@ def definitions() -> Mapping[str, Definition]:
     """All of Kafka's broker properties, with kgw's defaults where it has others, and kgw's own behind them."""
     own = {setting.definition.name: setting.definition for setting in settings().values()}
     return MappingProxyType({**BROKER, **own})
+
+
+@cache
+def alterable() -> frozenset[str]:
+    """The broker properties that can be altered without a restart."""
+    return alteration.alterable(definitions().values(), topic_config.FIELDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -15,8 +15,15 @@ class ConfigSource(IntEnum):
     """Where a value comes from, by DescribeConfigs' numbers (Kafka: C{DescribeConfigsResponse.ConfigSource})."""
 
     DYNAMIC_TOPIC_CONFIG = 1
+    DYNAMIC_BROKER_CONFIG = 2
+    DYNAMIC_DEFAULT_BROKER_CONFIG = 3
     STATIC_BROKER_CONFIG = 4
     DEFAULT_CONFIG = 5
+    GROUP_CONFIG = 8
+
+
+#: The broker properties that were set, by where that was done; what goes first stands in front. Defaults are not there.
+Layers = Sequence[tuple[ConfigSource, Mapping[str, str]]]
 
 
 class ConfigSynonym(NamedTuple):
@@ -64,7 +71,7 @@ _FAMILY["log.flush.scheduler.interval.ms"] = ("log.flush.scheduler.interval.ms",
 def topic_entries(
     own: Mapping[str, str],
     inherited: Mapping[str, Value],
-    static: Mapping[str, str],
+    layers: Layers,
     broker: Mapping[str, Definition],
 ) -> list[ConfigEntry]:
     """
@@ -72,12 +79,11 @@ def topic_entries(
 
     @param own: what is set on the topic.
     @param inherited: what it has without that.
-    @param static: the broker properties that were set.
     """
     entries = []
     for name, definition in TOPIC.items():
         value = text_of(definition.parse(own[name]) if name in own else inherited[name])
-        synonyms = _broker_synonyms(definition.synonyms[0], static, broker) if definition.synonyms else []
+        synonyms = _broker_synonyms(definition.synonyms[0], layers, broker) if definition.synonyms else []
         if name in own:
             synonyms.insert(0, ConfigSynonym(name, value, ConfigSource.DYNAMIC_TOPIC_CONFIG))
         docs = (broker[synonym].doc for synonym in definition.synonyms)
@@ -86,23 +92,27 @@ def topic_entries(
 
 
 def group_entries(
-    values: Mapping[str, Value], static: Mapping[str, str], broker: Mapping[str, Definition]
+    own: Mapping[str, str], values: Mapping[str, Value], layers: Layers, broker: Mapping[str, Definition]
 ) -> list[ConfigEntry]:
     """
-    Every group config, for any group: none can be set on one, so each has the value of its broker property.
+    Every group config of a group; what is not set on it has the value of its broker property.
 
+    @param own: what is set on the group.
     @param values: what is in force, by broker property.
     """
     entries = []
-    for definition in GROUP.values():
-        synonym = definition.synonyms[0]
-        synonyms = _broker_synonyms(synonym, static, broker)
-        entries.append(_entry(definition, text_of(values[synonym]), False, synonyms, broker[synonym].doc or None))
+    for name, definition in GROUP.items():
+        behind = definition.synonyms[0]
+        value = text_of(definition.parse(own[name]) if name in own else values[behind])
+        synonyms = _broker_synonyms(behind, layers, broker)
+        if name in own:
+            synonyms.insert(0, ConfigSynonym(name, value, ConfigSource.GROUP_CONFIG))
+        entries.append(_entry(definition, value, False, synonyms, broker[behind].doc or None))
     return entries
 
 
 def broker_entries(
-    values: Mapping[str, Value], static: Mapping[str, str], broker: Mapping[str, Definition]
+    values: Mapping[str, Value], layers: Layers, broker: Mapping[str, Definition], alterable: Collection[str]
 ) -> list[ConfigEntry]:
     """
     Every broker property: Kafka's, kgw's own, and behind them those that were set and are neither.
@@ -110,24 +120,38 @@ def broker_entries(
     The last have no type, so that Kafka takes them for sensitive and hides their values.
 
     @param values: what is in force, by name.
+    @param alterable: the names that can be altered without a restart; the others are read-only.
     """
     entries = []
     for name, definition in broker.items():
         value = None if definition.sensitive else text_of(values.get(name))
-        synonyms = _broker_synonyms(name, static, broker)
-        entries.append(_entry(definition, value, not definition.dynamic, synonyms, definition.doc or None))
-    for name in sorted(static.keys() - broker.keys()):
-        synonyms = [ConfigSynonym(name, None, ConfigSource.STATIC_BROKER_CONFIG)]
-        entries.append(_entry(Definition(name, ConfigType.UNKNOWN), None, True, synonyms, None, sensitive=True))
+        synonyms = _broker_synonyms(name, layers, broker)
+        entries.append(_entry(definition, value, name not in alterable, synonyms, definition.doc or None))
+    strangers = {name: source for source, texts in reversed(layers) for name in texts if name not in broker}
+    for name in sorted(strangers):
+        hidden = [ConfigSynonym(name, None, strangers[name])]
+        entries.append(_entry(Definition(name, ConfigType.UNKNOWN), None, True, hidden, None, sensitive=True))
     return entries
 
 
-def _broker_synonyms(name: str, static: Mapping[str, str], broker: Mapping[str, Definition]) -> list[ConfigSynonym]:
+def default_entries(texts: Mapping[str, str], broker: Mapping[str, Definition]) -> list[ConfigEntry]:
+    """The broker properties that were set for the whole cluster while it ran, and nothing else."""
+    entries = []
+    for name, text in sorted(texts.items()):
+        definition = broker[name]
+        value = None if definition.sensitive else text
+        synonyms = [ConfigSynonym(name, value, ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG)]
+        entries.append(_entry(definition, value, False, synonyms, definition.doc or None))
+    return entries
+
+
+def _broker_synonyms(name: str, layers: Layers, broker: Mapping[str, Definition]) -> list[ConfigSynonym]:
     family = _FAMILY.get(name, (name,))
     found = [
-        ConfigSynonym(member, None if broker[member].sensitive else static[member], ConfigSource.STATIC_BROKER_CONFIG)
+        ConfigSynonym(member, None if broker[member].sensitive else texts[member], source)
+        for source, texts in layers
         for member in family
-        if member in static
+        if member in texts
     ]
     for member in family:
         if broker[member].default is not None:

@@ -155,7 +155,7 @@ def _from_endpoint(item: str, taken: Collection[str], backlog: int, shown: str) 
     named = _NAMED.match(item)
     endpoint = named["endpoint"] if named is not None else item
     # haproxy: goes before another endpoint, whose clients' addresses a proxy announces.
-    kind, arguments, keywords = _split(endpoint.removeprefix("haproxy:"))
+    kind, arguments, keywords = split_endpoint(endpoint.removeprefix("haproxy:"))
     if kind not in ENDPOINTS or not (arguments or keywords):
         hint = f"; for a port alone write tcp:{item}" if item.isdecimal() else ""
         raise ConfigError(f"{shown}: {item!r} is not understood; allowed: {_FORMS}{hint}")
@@ -177,7 +177,7 @@ def _from_endpoint(item: str, taken: Collection[str], backlog: int, shown: str) 
     return Listener(name, protocol, endpoint, host, port)
 
 
-def _split(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
+def split_endpoint(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
     """An endpoint string's type, its arguments and its named arguments; C{\\:} and C{\\=} are plain characters."""
     arguments: list[str] = []
     keywords: dict[str, str] = {}

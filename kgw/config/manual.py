@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
-from kgw.config.config import settings
+from kgw.config.config import alterable, settings
 from kgw.config.definition import ConfigType, Definition
 from kgw.config.kafka import BROKER, TOPIC
 from kgw.model import LogConfig
@@ -27,8 +27,8 @@ by property:
    `kgw.engine`; `CLUSTER_ID` is the cluster id of a fresh data directory,
 4. `--set num.partitions=3`, as often as needed,
 5. `--data DIR` (`log.dirs`), `--listen ENDPOINT` (`listeners`, as often as needed), `--engine local|memory|seaweedmq`
-   (`kgw.engine`), `--masters HOST:PORT,...` (`kgw.seaweedmq.masters`) and `--embedded DIR`
-   (`kgw.seaweedmq.embedded.dir`), which both choose `--engine seaweedmq`.
+   (`kgw.engine`), `--log-format text|json` (`kgw.log.format`), `--masters HOST:PORT,...` (`kgw.seaweedmq.masters`) and
+   `--embedded DIR` (`kgw.seaweedmq.embedded.dir`), which both choose `--engine seaweedmq`.
 
 A name that is neither Kafka's nor kgw's is an error that names the nearest one; so is a value that its property does not
 allow. Properties of Kafka's that mean nothing here are accepted, and one line in the log names them all. Variables of
@@ -70,10 +70,23 @@ def page() -> Iterator[str]:
     yield from _table(definition for definition in obeyed if definition.name not in BROKER)
     yield from (
         "",
+        "## Altered without a restart",
+        "",
+        "These properties can be altered while kgw runs, for one broker or for all (`kafka-configs --alter",
+        "--entity-type brokers --entity-name 1`, or `--entity-default`), are obeyed at once and kept over restarts. What is",
+        "set for this broker goes before what is set for all, and that before the sources above. All others are read-only.",
+        "",
+        ", ".join(f"`{name}`" for name in sorted(alterable())),
+        "",
+        "Of a group, `consumer.heartbeat.interval.ms` and `consumer.session.timeout.ms` can be set, kept and described; they",
+        "belong to Kafka's newer protocol of consumer groups (KIP-848), whose members alone are told them. Members of classic",
+        "groups choose their own.",
+        "",
         "## Topic configs",
         "",
-        "Every topic config of Kafka 4.3 can be set, is checked, kept and described. Those without a tick have no effect",
-        "yet. A topic that does not set one has that of the broker property, and without one the default.",
+        "Every topic config of Kafka 4.3 can be set and altered, is checked, kept and described. Those without a tick have",
+        "no effect yet. A topic that does not set one has that of the broker property, and without one the default. With",
+        "`kgw.engine=seaweedmq`, `compact` in `cleanup.policy` is refused with `INVALID_CONFIG`.",
         "",
         "| topic config | obeyed | default | allowed | broker properties |",
         "| --- | --- | --- | --- | --- |",

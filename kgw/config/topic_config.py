@@ -18,7 +18,7 @@ _FACTORS = {"log.retention.minutes": _MINUTE_MS}
 _FACTORS.update(dict.fromkeys(("log.retention.hours", "log.roll.hours", "log.roll.jitter.hours"), _HOUR_MS))
 
 #: LogConfig's fields by topic config name.
-_FIELDS = {field.name.replace("_", "."): field.name for field in fields(LogConfig) if field.init}
+FIELDS = {field.name.replace("_", "."): field.name for field in fields(LogConfig) if field.init}
 
 
 def defaults(broker: Mapping[str, Value], shown: Callable[[str], str]) -> dict[str, Value]:
@@ -95,5 +95,5 @@ def validate(configs: Mapping[str, str | None], inherited: Mapping[str, Value]) 
 
 def resolve(own: Mapping[str, Value], inherited: Mapping[str, Value]) -> LogConfig:
     """What a log obeys, of a topic's own configs and those it inherits."""
-    chosen: dict[str, Any] = {field: own.get(name, inherited[name]) for name, field in _FIELDS.items()}
+    chosen: dict[str, Any] = {field: own.get(name, inherited[name]) for name, field in FIELDS.items()}
     return LogConfig(**chosen)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kgw.errors import ErrorCode, KafkaError
+from kgw.handlers.config_resource import ResourceType, by_turns, check_broker, unsupported
 from kgw.handlers.contract import Api, Call
 from kgw.wire.message import array, field, message
 from kgw.wire.primitives import BOOL, INT8, INT16, INT32, STRING
@@ -13,13 +15,17 @@ from kgw.wire.primitives import BOOL, INT8, INT16, INT32, STRING
 if TYPE_CHECKING:
     from kgw.config import ConfigEntry
 
+#: Groups without configs of their own that one request is told: any name is that of such a group, so a small request
+#: could ask for an answer of any size.
+MAX_GROUPS_WITHOUT_CONFIGS = 1000
+
 
 @message
 class RequestResource:
     """
     What is to be described.
 
-    @ivar resource_type: a L{ResourceType}.
+    @ivar resource_type: a L{ResourceType<kgw.handlers.config_resource.ResourceType>}.
     @ivar configuration_keys: the names to answer with; null or empty for all.
     """
 
@@ -79,17 +85,6 @@ class Response:
     results: list[ResponseResult] = field(array(ResponseResult))
 
 
-class ResourceType(IntEnum):
-    """What has configs (Kafka: C{ConfigResource.Type})."""
-
-    UNKNOWN = 0
-    TOPIC = 2
-    BROKER = 4
-    BROKER_LOGGER = 8
-    CLIENT_METRICS = 16
-    GROUP = 32
-
-
 async def handle(request: Request, call: Call) -> Response:
     """
     Answer with the configs in force of every resource that was asked for, and where each comes from.
@@ -97,14 +92,17 @@ async def handle(request: Request, call: Call) -> Response:
     A resource that is named again is told once, or a small request could ask for an answer of any size.
     """
     response = Response()
-    seen: set[tuple[int, str]] = set()
-    for asked in request.resources:
-        resource = (asked.resource_type, asked.resource_name)
-        if resource in seen:
-            continue
-        seen.add(resource)
+    plain_groups = 0
+    async for asked in by_turns(_once(request.resources), call):
         row = ResponseResult(error_message=None, resource_type=asked.resource_type, resource_name=asked.resource_name)
         try:
+            if asked.resource_type == ResourceType.GROUP and not call.services.dynamic_configs.group(row.resource_name):
+                plain_groups += 1
+                if plain_groups > MAX_GROUPS_WITHOUT_CONFIGS:
+                    raise KafkaError(
+                        ErrorCode.INVALID_REQUEST,
+                        f"At most {MAX_GROUPS_WITHOUT_CONFIGS} groups without configs are described at a time.",
+                    )
             entries = _entries(asked, call)
             # an empty list of names asks for all, as none does
             wanted = set(asked.configuration_keys) if asked.configuration_keys else None
@@ -113,6 +111,18 @@ async def handle(request: Request, call: Call) -> Response:
             row.error_code, row.error_message = error.code, error.message or None
         response.results.append(row)
     return response
+
+
+def _once(resources: Sequence[RequestResource]) -> list[RequestResource]:
+    """The resources, each where it is named first; a broker may be spelled in many ways."""
+    found: dict[tuple[int, str | int], RequestResource] = {}
+    for asked in resources:
+        name: str | int = asked.resource_name
+        if asked.resource_type == ResourceType.BROKER:
+            with suppress(ValueError):
+                name = int(name)
+        found.setdefault((asked.resource_type, name), asked)
+    return list(found.values())
 
 
 def _entries(asked: RequestResource, call: Call) -> list[ConfigEntry]:
@@ -126,33 +136,15 @@ def _entries(asked: RequestResource, call: Call) -> list[ConfigEntry]:
         return services.config.describe_topic(topic.configs)
     if asked.resource_type == ResourceType.BROKER:
         if not name:
-            # the defaults set for the whole cluster while it runs: there are none
-            return []
-        _check_broker(name, services.cluster.node_id)
+            return services.config.describe_cluster()
+        check_broker(name, services.cluster.node_id, or_empty=True)
         return services.config.describe_broker()
     if asked.resource_type == ResourceType.GROUP:
         if not name:
             raise KafkaError(ErrorCode.INVALID_REQUEST, "Group name must not be empty")
         # a group has configs whether it is there or not
-        return services.config.describe_group()
-    known = {kind.value: kind.name for kind in ResourceType}
-    kind = known.get(asked.resource_type, str(asked.resource_type))
-    raise KafkaError(
-        ErrorCode.INVALID_REQUEST,
-        f"Unsupported resource type: {kind}; this server has configs of TOPIC, BROKER and GROUP",
-    )
-
-
-def _check_broker(name: str, node_id: int) -> None:
-    try:
-        asked = int(name)
-    except ValueError:
-        raise KafkaError(ErrorCode.INVALID_REQUEST, f"Broker id must be an integer, but it is: {name}") from None
-    if asked != node_id:
-        raise KafkaError(
-            ErrorCode.INVALID_REQUEST,
-            f"Unexpected broker id, expected {node_id} or empty string, but received {name}",
-        )
+        return services.config.describe_group(services.dynamic_configs.group(name))
+    raise unsupported(asked.resource_type)
 
 
 def _row(entry: ConfigEntry, request: Request) -> ResponseConfig:

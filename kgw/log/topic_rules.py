@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
 from kgw.errors import ErrorCode, KafkaError
-from kgw.model import NewTopic, Topic
+from kgw.model import ConfigChange, NewTopic, Topic
 
 if TYPE_CHECKING:
     from kgw.config import Config
@@ -48,12 +48,14 @@ class TopicRules:
 
     A request for several replicas is taken as one for a single replica, with one line in the log, unless
     C{kgw.strict.replication} asks for Kafka's refusal.
+
+    @ivar config: the configuration in force; whoever has another puts it here.
     """
 
     log = Logger()
 
     def __init__(self, config: Config, node_id: int) -> None:
-        self._config = config
+        self.config = config
         self._node_id = node_id
         self._clamp_told = False
 
@@ -78,8 +80,16 @@ class TopicRules:
                 ErrorCode.INVALID_CONFIG, f"Null value not supported for topic configs: {','.join(sorted(nulls))}"
             )
         configs = {name: value for name, value in asked.items() if value is not None}
-        self._config.validate_topic_configs(configs)
+        self.config.validate_topic_configs(configs)
         return configs
+
+    def altered(self, current: Mapping[str, str], changes: Iterable[ConfigChange]) -> dict[str, str]:
+        """
+        A topic's own configs after these changes, all of them known and valid.
+
+        @raise KafkaError: C{INVALID_CONFIG}.
+        """
+        return self.config.altered_topic(current, changes)
 
     def _check_counts(self, new: NewTopic) -> int:
         replicas = new.replication_factor
@@ -94,12 +104,12 @@ class TopicRules:
                 ErrorCode.INVALID_PARTITIONS, "Number of partitions was set to an invalid non-positive value."
             )
         if count == -1:
-            count = self._config.num_partitions
+            count = self.config.num_partitions
         self._check_bound(count)
         if replicas == -1:
-            replicas = self._config.default_replication_factor
+            replicas = self.config.default_replication_factor
         if replicas > 1:
-            if self._config.kgw_strict_replication:
+            if self.config.kgw_strict_replication:
                 raise KafkaError(
                     ErrorCode.INVALID_REPLICATION_FACTOR,
                     f"Unable to replicate the partition {replicas} time(s): The target replication factor of "
@@ -162,7 +172,7 @@ class TopicRules:
                 f"Attempted to add {more} additional partition(s), but only {len(assignments)} assignment(s) were "
                 "specified.",
             )
-        size = 1 if self._config.kgw_strict_replication else None
+        size = 1 if self.config.kgw_strict_replication else None
         for replicas in assignments:
             size = self._check_replicas(topic.name, replicas, size)
 
@@ -180,7 +190,7 @@ class TopicRules:
         elif len(set(replicas)) != len(replicas):
             twice = next(node for node in sorted(replicas) if replicas.count(node) > 1)
             problem = f"includes the broker {twice} more than once."
-        elif stranger is not None and (self._config.kgw_strict_replication or self._node_id not in replicas):
+        elif stranger is not None and (self.config.kgw_strict_replication or self._node_id not in replicas):
             problem = f"includes broker {stranger}, but no such broker is registered."
         elif size is not None and len(replicas) != size:
             problem = (

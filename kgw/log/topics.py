@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import ILogEngine, IStateStore
 from kgw.log.topic_rules import MAX_PARTITIONS, TopicRules, check_name
-from kgw.model import NewTopic, Topic
+from kgw.model import HEALTH_TOPIC, ConfigChange, NewTopic, Topic
 
 if TYPE_CHECKING:
     from kgw.config import Config
@@ -124,9 +124,10 @@ class TopicCatalog:
         return self._by_id.get(id)
 
     def all(self) -> list[Topic]:
-        """All topics by name; the list is the caller's."""
+        """All topics by name, but for internal ones; the list is the caller's."""
         if self._sorted is None:
-            self._sorted = [self._topics[name] for name in sorted(self._topics)]
+            shown = (self._topics[name] for name in sorted(self._topics))
+            self._sorted = [topic for topic in shown if not topic.is_internal]
         return list(self._sorted)
 
     def check_name(self, name: str) -> None:
@@ -153,11 +154,14 @@ class TopicCatalog:
 
         Any number of callers that ask for one name at a time share one creation.
 
-        @return: fails as L{create} does, but never with C{TOPIC_ALREADY_EXISTS}.
+        @return: fails as L{create} does, but never with C{TOPIC_ALREADY_EXISTS}; with C{UNKNOWN_TOPIC_OR_PARTITION}
+            for the topic of kgw's own, which the server's defaults would be wrong for.
         """
         topic = self._topics.get(name)
         if topic is not None:
             return succeed(topic)
+        if name == HEALTH_TOPIC:
+            return fail(KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
         answer: Deferred[Topic] = Deferred()
         waiting = self._auto.setdefault(name, [])
         waiting.append(answer)
@@ -181,6 +185,26 @@ class TopicCatalog:
             C{INVALID_PARTITIONS}, C{INVALID_REPLICA_ASSIGNMENT} or C{KAFKA_STORAGE_ERROR}.
         """
         return self._change(self._extend, name, count, assignments, validate_only)
+
+    def alter(
+        self, name: str, changes: Iterable[ConfigChange], replacing: bool = False, validate_only: bool = False
+    ) -> Deferred[Topic]:
+        """
+        Alter a topic's own configs; its logs obey them when this fires.
+
+        @param replacing: what is not among C{changes} is not set any more.
+        @return: fires with the topic as it is then; fails with C{INVALID_TOPIC_EXCEPTION}, C{INVALID_CONFIG},
+            C{UNKNOWN_TOPIC_OR_PARTITION} or C{KAFKA_STORAGE_ERROR}.
+        """
+        return self._change(self._alter, name, tuple(changes), replacing, validate_only)
+
+    def reconfigure(self, config: Config) -> Deferred[None]:
+        """
+        Obey another configuration from now on, topics that exist by what they inherit.
+
+        @return: fires when all logs do.
+        """
+        return self._change(self._reconfigure, config)
 
     def delete(self, name: str, id: bytes | None = None) -> Deferred[Topic]:
         """
@@ -273,6 +297,35 @@ class TopicCatalog:
         self.log.info("extended topic {topic} to {count} partition(s)", topic=name, count=count)
         return longer
 
+    async def _alter(self, name: str, changes: tuple[ConfigChange, ...], replacing: bool, validate_only: bool) -> Topic:
+        check_name(name)
+        topic = self._topics.get(name)
+        before = {} if topic is None else topic.configs
+        configs = self._rules.altered({} if replacing else before, changes)
+        if topic is None:
+            # only now, as Kafka's controller does
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"The topic '{name}' does not exist.")
+        config = self._config.log_config(configs)
+        self._engine.check_config(config)
+        altered = replace(topic, configs=configs)
+        fact = _encode(altered)
+        if validate_only or configs == before:
+            return altered
+        await self._store.commit({_PREFIX + name: fact})
+        self._engine.configure(altered, config)
+        self._show(altered)
+        names = (one for one in before.keys() | configs.keys() if before.get(one) != configs.get(one))
+        self.log.info("altered {names} of topic {topic}", names=", ".join(sorted(names)), topic=name)
+        return altered
+
+    async def _reconfigure(self, config: Config) -> None:
+        before, self._config = self._config, config
+        self._rules.config = config
+        for topic in self._topics.values():
+            inherits = config.log_config(topic.configs)
+            if inherits != before.log_config(topic.configs):
+                self._engine.configure(topic, inherits)
+
     async def _delete(self, name: str, id: bytes | None) -> Topic:
         topic = self._topics.get(name)
         if topic is None:
@@ -314,4 +367,5 @@ class TopicCatalog:
                 ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic '{new.name}' collides with existing topic: {other}"
             )
         configs = self._rules.configs(new.configs)
+        self._engine.check_config(self._config.log_config(configs))
         return self._topic(new.name, _new_id(), self._rules.partitions(new), configs)

@@ -6,14 +6,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kgw.errors import ErrorCode
 from kgw.handlers import describe_configs
+from kgw.handlers.config_resource import ResourceType
 from kgw.handlers.describe_configs import (
+    MAX_GROUPS_WITHOUT_CONFIGS,
     Request,
     RequestResource,
-    ResourceType,
     Response,
     ResponseConfig,
     ResponseResult,
 )
+from kgw.model import ConfigChange, ConfigOperation
 from kgw.test.stage import Stage
 
 TOPIC_CONFIG, STATIC_BROKER_CONFIG, DEFAULT_CONFIG = 1, 4, 5
@@ -72,6 +74,28 @@ class DescribeConfigsTests(SynchronousTestCase):
             [(row.resource_type, row.resource_name) for row in rows],
             [(ResourceType.TOPIC, "orders"), (ResourceType.BROKER, "1")],
         )
+
+    def test_a_broker_spelled_otherwise(self) -> None:
+        """It is told once too."""
+        stage = Stage(self)
+        (row,) = self.describe(stage, 4, *(RequestResource(ResourceType.BROKER, name) for name in ("1", "01", "+1")))
+        self.assertEqual((row.resource_name, row.error_code), ("1", ErrorCode.NONE))
+
+    def test_groups_without_end(self) -> None:
+        """Groups that nobody has configured are told so often; those that have configs always."""
+        stage = Stage(self)
+        timeout = ConfigChange("consumer.session.timeout.ms", ConfigOperation.SET, "50000")
+        self.successResultOf(stage.dynamic_configs.alter_group("own", [timeout]))
+        names = [f"g{number}" for number in range(MAX_GROUPS_WITHOUT_CONFIGS + 1)]
+        asked = [RequestResource(ResourceType.GROUP, name) for name in [*names, "own"]]
+        telling = stage.begin(describe_configs.API, 4, Request(resources=asked))
+        # others get their turn meanwhile
+        self.assertNoResult(telling)
+        stage.clock.pump([0] * 100)
+        rows = self.successResultOf(telling).results
+        told = [row.resource_name for row in rows if row.error_code == ErrorCode.NONE]
+        self.assertEqual(told, [*names[:-1], "own"])
+        self.assertEqual(rows[-2].error_code, ErrorCode.INVALID_REQUEST)
 
     def test_synonyms_say_where_a_value_would_come_from(self) -> None:
         stage = Stage(self, {"log.retention.ms": "7200000"})

@@ -17,7 +17,7 @@ from kgw.engine.memory import MemoryLogEngine
 from kgw.errors import ErrorCode, KafkaError
 from kgw.log.topic_rules import check_name
 from kgw.log.topics import TopicCatalog
-from kgw.model import LogConfig, NewTopic, Topic
+from kgw.model import HEALTH_TOPIC, ConfigChange, ConfigOperation, LogConfig, NewTopic, Topic
 from kgw.test.stage import HeldStore
 
 NODE = 1
@@ -176,6 +176,12 @@ class ChangesTests(CatalogTestCase):
         for _ in range(2):
             self.assertEqual(self.refused(self.catalog.auto_create("a b"))[0], ErrorCode.INVALID_TOPIC_EXCEPTION)
 
+    def test_the_health_topic_is_not_made_for_whoever_names_it(self) -> None:
+        """It has configs of its own, which only those who probe give it."""
+        self.assertEqual(self.refused(self.catalog.auto_create(HEALTH_TOPIC))[0], ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        topic = self.create(HEALTH_TOPIC)
+        self.assertIs(self.successResultOf(self.catalog.auto_create(HEALTH_TOPIC)), topic)
+
 
 class RestartTests(CatalogTestCase):
     def test_topics_are_there_after_a_restart(self) -> None:
@@ -254,6 +260,59 @@ class FailureTests(CatalogTestCase):
         huge = {"leader.replication.throttled.replicas": ",".join(["0:1"] * 300_000)}
         code, _ = self.refused(self.catalog.create(NewTopic("orders", configs=huge), validate_only=True))
         self.assertEqual(code, ErrorCode.INVALID_CONFIG)
+
+
+class AlterTests(CatalogTestCase):
+    def alter(self, name: str, config: str, value: str, **fields: Any) -> Deferred[Topic]:
+        return self.catalog.alter(name, [ConfigChange(config, ConfigOperation.SET, value)], **fields)
+
+    def test_the_topic_stays_the_same_one(self) -> None:
+        before = self.create("orders", 2)
+        altered = self.successResultOf(self.alter("orders", "retention.ms", "7"))
+        self.assertEqual((altered.id, altered.partitions, altered.configs), (before.id, 2, {"retention.ms": "7"}))
+        self.assertIs(self.catalog.get("orders"), altered)
+        self.assertIs(self.catalog.by_id(before.id), altered)
+        self.assertEqual(self.catalog.all(), [altered])
+
+    def test_logs_obey_when_it_is_durable(self) -> None:
+        self.create("orders", 1)
+        self.store.hold = True
+        change = self.alter("orders", "retention.ms", "7")
+        log = self.engine.partition("orders", 0)
+        self.assertNoResult(change)
+        self.assertEqual(log.config.retention_ms, LogConfig().retention_ms)
+        self.store.let_one_through()
+        self.successResultOf(change)
+        self.assertEqual(log.config.retention_ms, 7)
+
+    def test_partitions_added_later_obey(self) -> None:
+        self.create("orders", 1)
+        self.successResultOf(self.alter("orders", "retention.ms", "7"))
+        self.successResultOf(self.catalog.extend("orders", 2))
+        self.assertEqual(self.engine.partition("orders", 1).config.retention_ms, 7)
+
+    def test_a_topic_stays_as_it_was_where_the_change_cannot_be_stored(self) -> None:
+        before = self.create("orders", 1)
+        self.store.broken = True
+        self.assertEqual(self.refused(self.alter("orders", "retention.ms", "7"))[0], ErrorCode.KAFKA_STORAGE_ERROR)
+        self.assertIs(self.catalog.get("orders"), before)
+        self.assertEqual(self.engine.partition("orders", 0).config, LogConfig())
+
+    def test_configs_too_large_to_keep_are_refused(self) -> None:
+        self.create("orders", 1)
+        long = ",".join(f"{number}:1" for number in range(200_000))
+        code, message = self.refused(self.alter("orders", "leader.replication.throttled.replicas", long))
+        self.assertEqual((code, message), (ErrorCode.INVALID_CONFIG, "The configs of topic 'orders' are too large."))
+
+    def test_another_configuration_is_obeyed_by_those_that_inherit(self) -> None:
+        self.create("inherits", 2)
+        self.create("own", 1, configs={"retention.ms": "7"})
+        self.successResultOf(self.catalog.reconfigure(Config().with_dynamic({}, {"log.retention.ms": "9"})))
+        self.create("new", 1)
+        retained = [
+            self.engine.partition(*place).config.retention_ms for place in (("inherits", 1), ("own", 0), ("new", 0))
+        ]
+        self.assertEqual(retained, [9, 7, 9])
 
 
 class RulesTests(CatalogTestCase):
