@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, execute, succeed
@@ -11,26 +11,35 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from kgw.engine.local.key_map import KeyMap
+from kgw.engine.local.pace import Pace
+from kgw.engine.local.rewriting import Rules, add_keys, rewritten
 from kgw.errors import ErrorCode, KafkaError, WireError
 from kgw.interfaces import ILogEngine, IPartitionLog
 from kgw.log.producer_state import ProducerStates
 from kgw.model import (
     NO_OFFSET,
+    ActiveProducer,
     Appended,
     Bounds,
     Buffer,
     EpochEnd,
+    Extent,
     Fetched,
     LogConfig,
+    LogDir,
     TimestampOffset,
     Topic,
+    TopicPartition,
 )
-from kgw.wire.records import Record, RecordBatch
+from kgw.wire.records import Record, RecordBatch, peek
 
 #: The most bytes the records of one batch may have when they are decompressed to look at their timestamps.
 _MAX_RECORDS_BYTES = 256 << 20
+#: For the keys of one compaction.
+_MAX_KEY_BYTES = 128 << 20
 
-_log = Logger()
+_log = Logger("kgw.engine.memory")
 
 
 class _Stored(NamedTuple):
@@ -55,6 +64,7 @@ class MemoryPartitionLog:
 
     Made and closed by L{MemoryLogEngine}. The oldest batches go when C{retention.ms} or C{retention.bytes} say so;
     where the local engine drops whole segments this one drops single batches, but never the newest one for its size.
+    Where the topic is compacted, all batches but the newest are, as often as old ones are looked for.
     """
 
     #: There is one broker and it forgets all when it ends, so nothing ever starts another epoch.
@@ -177,6 +187,14 @@ class MemoryPartitionLog:
         self._move_start(offset)
         return self._start
 
+    def producers(self) -> Deferred[list[ActiveProducer]]:
+        """The idempotent producers that are remembered now."""
+        return execute(self._active_producers)
+
+    def _active_producers(self) -> list[ActiveProducer]:
+        self._check_open()
+        return self._producers.active(self._now_ms())
+
     def watch(self, listener: Callable[[int], None]) -> None:
         """Call C{listener} on changes, from within the calls that make them."""
         self._listeners[listener] = None
@@ -186,6 +204,11 @@ class MemoryPartitionLog:
         self._listeners.pop(listener, None)
 
     # For the engine.
+
+    @property
+    def extent(self) -> Extent:
+        """Bounds and bytes, at once."""
+        return Extent(self._start, self._end, self._size)
 
     def reopen(self, config: LogConfig) -> None:
         """Serve again what was there when L{close} was called."""
@@ -214,6 +237,33 @@ class MemoryPartitionLog:
             kept = next((b.base_offset for b in self._batches if b.age_from_ms >= oldest_ms), self._end)
             self._move_start(kept)
         self._drop_oversize()
+        if "compact" in self.config.cleanup_policy:
+            self._compact(now_ms)
+
+    def _compact(self, now_ms: int) -> None:
+        """Compact all but the newest batch; by lag, but however little is dirty."""
+        batches = self._batches[:-1]
+        young = now_ms - self.config.min_compaction_lag_ms
+        count = next((at for at, each in enumerate(batches) if each.age_from_ms > young), len(batches))
+        if not count:
+            return
+        keys, pace = KeyMap(_MAX_KEY_BYTES, batches[0].base_offset), Pace(sleep=lambda _: None)
+        for batch in batches[:count]:
+            if len(keys) >= keys.most:
+                break
+            add_keys(keys, peek(batch.data), batch.data, 0, pace)
+            keys.end_offset = batch.next_offset
+        rules = Rules(now_ms, self.config.delete_retention_ms, self._producers.last_offsets())
+        kept: list[_Stored] = []
+        for batch in batches[:count]:
+            left = rewritten(peek(batch.data), batch.data, 0, keys, rules, pace)
+            if left is None:
+                kept.append(batch)
+            elif left:
+                kept.append(batch._replace(data=left, max_timestamp=peek(left).max_timestamp))
+        self._batches[:count] = kept
+        self._ends = [batch.next_offset for batch in self._batches]
+        self._size = sum([len(batch.data) for batch in self._batches])
 
     def _drop_oversize(self) -> None:
         limit = self.config.retention_bytes
@@ -321,6 +371,9 @@ class MemoryLogEngine:
         for log in self._held(topic):
             log.config = config
 
+    def check_config(self, config: LogConfig) -> None:
+        """Nothing is refused."""
+
     def delete(self, topic: Topic) -> Deferred[None]:
         """Remove the topic's logs."""
         if self._held(topic):
@@ -338,6 +391,25 @@ class MemoryLogEngine:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no {name}-{index}")
         log: IPartitionLog = held[1][index]
         return log
+
+    def log_dir(self, wanted: Collection[TopicPartition] | None = None) -> Deferred[LogDir]:
+        """The bytes that each partition holds; there is no volume."""
+        return execute(self._log_dir, None if wanted is None else frozenset(wanted))
+
+    def _log_dir(self, wanted: frozenset[TopicPartition] | None) -> LogDir:
+        if self._next_check is None:
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the engine is not running")
+        sizes = {
+            TopicPartition(name, index): log.extent.size
+            for name, (_, logs) in self._topics.items()
+            for index, log in enumerate(logs)
+            if wanted is None or (name, index) in wanted
+        }
+        return LogDir("memory", sizes)
+
+    def measure(self) -> dict[str, float]:
+        """Nothing can go wrong here."""
+        return {"kgw_partitions_offline": 0}
 
     def describe(self) -> str:
         """The engine's kind."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from kgw.errors import ErrorCode, KafkaError
+from kgw.model import ActiveProducer
 
 if TYPE_CHECKING:
     from kgw.wire.records import BatchHeader
@@ -201,6 +202,25 @@ class ProducerStates:
             producer.next_sequence = -1
             producer.batches.clear()
         producer.seen_ms = seen_ms
+
+    def last_offsets(self) -> dict[int, int]:
+        """The last offset of each producer id's newest batch, which compaction keeps, if without records."""
+        return {
+            producer_id: producer.batches[-1].last_offset
+            for producer_id, producer in self._producers.items()
+            if producer.batches
+        }
+
+    def active(self, now_ms: int) -> list[ActiveProducer]:
+        """Those that L{expire} would not forget, by their ids."""
+        limit = now_ms - self.expiration_ms
+        return [
+            ActiveProducer(producer_id, one.epoch, (one.next_sequence - 1) & MAX_SEQUENCE, one.seen_ms)
+            if one.next_sequence >= 0
+            else ActiveProducer(producer_id, one.epoch, -1, one.seen_ms)
+            for producer_id, one in sorted(self._producers.items())
+            if one.seen_ms > limit
+        ]
 
     def expire(self, now_ms: int) -> int:
         """

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from kgw.config import Config
 from kgw.engine.bridge import ThreadBridge
+from kgw.engine.local.cleaner import CleanerLimits
 from kgw.engine.local.directory import DataDirectory
 from kgw.engine.local.engine import LocalLogEngine
 from kgw.engine.local.state_store import SqliteStateStore
@@ -111,7 +112,11 @@ class LocalStorage(Storage):
             config.data_directory, config.node_id, config.kgw_cluster_id or None, _FACTS_FILE
         )
         try:
-            bridge, reader = self._bridges = ThreadBridge(reactor), ThreadBridge(reactor, name="kgw-read")
+            bridge, reader, cleaning = self._bridges = (
+                ThreadBridge(reactor),
+                ThreadBridge(reactor, name="kgw-read"),
+                ThreadBridge(reactor, 1, name="kgw-clean"),
+            )
             self.cluster_id = directory.cluster_id
             self.logs = LocalLogEngine(
                 directory,
@@ -123,6 +128,14 @@ class LocalStorage(Storage):
                 checkpoint_ms=config.log_flush_offset_checkpoint_interval_ms,
                 recycle_bytes=config.kgw_recycle_max_bytes,
                 reader=reader,
+                cleaning=cleaning,
+                cleaner_limits=CleanerLimits(
+                    enabled=config.log_cleaner_enable,
+                    backoff_ms=config.log_cleaner_backoff_ms,
+                    dedupe_bytes=config.log_cleaner_dedupe_buffer_size,
+                    bytes_per_second=config.log_cleaner_io_max_bytes_per_second,
+                    chunk_bytes=config.log_cleaner_io_buffer_size,
+                ),
             )
             self.facts = SqliteStateStore(f"{directory.path}/{_FACTS_FILE}", reactor, full=config.kgw_state_sync)
             for each in self._bridges:

@@ -33,7 +33,7 @@ from kgw.interfaces import ILogEngine
 from kgw.log.topics import found_topic
 from kgw.storage import Storage
 
-log = Logger("kgw.storage")
+log = Logger("kgw.engine.seaweed")
 
 #: How often an operator is told that nothing can be served yet, and why.
 _COMPLAIN_S = 5.0

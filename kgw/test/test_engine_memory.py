@@ -9,8 +9,9 @@ from kgw.engine.memory import MemoryLogEngine
 from kgw.errors import ErrorCode
 from kgw.interfaces import ILogEngine
 from kgw.model import Appended, LogConfig
-from kgw.test.builders import EPOCH_MS, batch, idempotent_batch, topic
+from kgw.test.builders import EPOCH_MS, batch, batches_in, idempotent_batch, topic
 from kgw.test.contracts import LogEngineContract, PartitionLogContract, ProducerContract
+from kgw.wire.records import RecordBatch
 
 _HOUR_MS = 3_600_000
 
@@ -58,6 +59,15 @@ class MemoryLogEngineTests(_Memory, LogEngineContract, SynchronousTestCase):
 
     def test_describe(self) -> None:
         self.assertEqual(self.engine.describe(), "memory")
+
+    def test_what_is_held_counts_at_once(self) -> None:
+        self.append(batch(), batch(EPOCH_MS, EPOCH_MS))
+        found = self.wait(self.engine.log_dir())
+        self.assertEqual(list(found.sizes.values()), [batch().size + batch(EPOCH_MS, EPOCH_MS).size])
+        self.wait(self.log.trim(1))
+        found = self.wait(self.engine.log_dir())
+        self.assertEqual(list(found.sizes.values()), [batch(EPOCH_MS, EPOCH_MS).size])
+        self.assertEqual((found.path, found.total_bytes, found.usable_bytes), ("memory", -1, -1))
 
     def test_partitions_are_served_again_after_a_stop(self) -> None:
         self.append(batch())
@@ -133,6 +143,17 @@ class RetentionTests(SynchronousTestCase):
         self.created(LogConfig(retention_bytes=-1, retention_ms=-1))
         self.successResultOf(self.log.append(batch(0)))
         self.clock.pump([300] * 10)
+        self.assertEqual(self.start(), 0)
+
+    def test_a_compacted_topic(self) -> None:
+        """The last record of each key stays at its offset, and the newest batch as it is."""
+        self.created(LogConfig(cleanup_policy=("compact",)))
+        for count in (1, 2, 1):
+            self.successResultOf(self.log.append(batch(*range(count))))
+        self.clock.advance(300)
+        (first, second) = batches_in(self.successResultOf(self.log.read(0, 1 << 20)))
+        self.assertEqual([record.offset for record in RecordBatch.parse(first).records(1000)], [1, 2])
+        self.assertEqual(RecordBatch.parse(second).base_offset, 3)
         self.assertEqual(self.start(), 0)
 
     def test_a_compacted_topic_keeps_its_records(self) -> None:

@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kgw.engine.seaweed.incoming import decode_entry
 from kgw.engine.seaweed.log_file import LogEntry
+from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import ILogEngine
-from kgw.model import Fetched
+from kgw.model import Fetched, LogConfig
 from kgw.test.builders import EPOCH_MS, batch, batches_in
 from kgw.test.contracts import LogEngineContract, PartitionLogContract, ProducerContract
 from kgw.test.seaweed_log_stage import records_in
@@ -59,6 +60,13 @@ class SeaweedProducerTests(_Seaweed, ProducerContract, SynchronousTestCase):
 
 class SeaweedLogEngineTests(_Seaweed, LogEngineContract, SynchronousTestCase):
     """The contract of the engine."""
+
+    def test_no_compaction(self) -> None:
+        """It is refused in words that say what to do."""
+        for policy in (("compact",), ("delete", "compact")):
+            error = self.assertRaises(KafkaError, self.engine.check_config, LogConfig(cleanup_policy=policy))
+            self.assertEqual(error.code, ErrorCode.INVALID_CONFIG)
+            self.assertIn("use cleanup.policy=delete", error.message)
 
     def test_describe(self) -> None:
         self.assertEqual(self.engine.describe(), "seaweedmq, test")

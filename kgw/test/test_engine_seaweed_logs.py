@@ -16,7 +16,7 @@ from kgw.engine.seaweed.errors import EngineUnavailable
 from kgw.engine.seaweed.history_cache import HistoryCache
 from kgw.engine.seaweed.layout import Layout
 from kgw.errors import ErrorCode, KafkaError
-from kgw.model import LogConfig, Topic
+from kgw.model import LogConfig, Topic, TopicPartition
 from kgw.test.builders import EPOCH_S
 from kgw.test.seaweed_fakes import FakeBroker, FakeFiler
 from kgw.test.stage import HeldStore
@@ -246,6 +246,30 @@ class EngineTests(SynchronousTestCase):
         self.engine = self.made()
         self.successResultOf(self.start())
         self.assertEqual((self.stored(), self.layout.known()), (0, []))
+        self.successResultOf(self.engine.stop())
+
+    def test_sizes_while_a_topic_is_deleted(self) -> None:
+        """A partition that goes away while its files are listed is left out."""
+        self.successResultOf(self.start(ORDERS, PAYMENTS))
+        self.filer.held = True
+        asked = self.engine.log_dir()
+        self.assertNoResult(asked)
+        self.filer.held = False
+        self.successResultOf(self.engine.delete(ORDERS))
+        self.filer.run()
+        found = self.successResultOf(asked)
+        self.assertEqual((found.path, found.sizes), ("seaweedmq:test", {TopicPartition("payments", 0): 0}))
+        self.successResultOf(self.engine.stop())
+
+    def test_no_sizes_in_an_outage(self) -> None:
+        """Who asks for them is told, and gets them when it is over."""
+        self.successResultOf(self.start(PAYMENTS))
+        self.filer.writes_left = 0
+        self.failureResultOf(self.filer.put("/topics", "x", b""), EngineUnavailable)
+        self.assertEqual(self.refusal(self.engine.log_dir()), ErrorCode.KAFKA_STORAGE_ERROR)
+        self.assertEqual(self.successResultOf(self.engine.log_dir([])).sizes, {})
+        self.filer.restore()
+        self.assertEqual(self.successResultOf(self.engine.log_dir()).sizes, {TopicPartition("payments", 0): 0})
         self.successResultOf(self.engine.stop())
 
     def test_stopped_while_it_looks_after_its_partitions(self) -> None:

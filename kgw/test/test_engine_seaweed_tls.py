@@ -43,8 +43,9 @@ class Complaint:
         self.line: Deferred[str] = Deferred()
 
     def __call__(self, event: LogEvent) -> None:
-        if event.get("log_namespace") == "kgw.engine.seaweed.discovery" and not self.line.called:
-            self.line.callback(formatEvent(event))
+        line = formatEvent(event)
+        if line.startswith("SeaweedMQ cannot be used") and not self.line.called:
+            self.line.callback(line)
 
 
 class TlsTests(TestCase):

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.log.producer_state import MAX_SEQUENCE, BatchMetadata, ProducerStates
+from kgw.model import ActiveProducer
 from kgw.test.builders import EPOCH_MS, batch, idempotent_batch
 from kgw.wire.records import RecordBatch, peek
 
@@ -138,6 +139,17 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual(states.expire(EPOCH_MS + _DAY_MS - 1), 0)
         self.assertEqual(states.expire(EPOCH_MS + _DAY_MS), 1)
         self.assertEqual((7 in states, 8 in states), (False, True))
+
+    def test_who_is_active(self) -> None:
+        states = self.log.states
+        both = [ActiveProducer(7, 0, 3, EPOCH_MS), ActiveProducer(8, 0, 0, EPOCH_MS + 1000)]
+        self.assertEqual(states.active(EPOCH_MS + _DAY_MS - 1), both)
+        # as if they had been swept
+        self.assertEqual(states.active(EPOCH_MS + _DAY_MS), both[1:])
+        self.assertEqual(self.log.restored().states.active(EPOCH_MS), both)
+        marker = batch(control=True, transactional=True, producer_id=8, producer_epoch=2)
+        states.replay(marker, EPOCH_MS)
+        self.assertEqual(states.active(EPOCH_MS)[1], ActiveProducer(8, 2, -1, EPOCH_MS))
 
     def test_an_expired_producer_starts_anywhere_before_it_is_swept(self) -> None:
         self.log.now_ms = EPOCH_MS + _DAY_MS

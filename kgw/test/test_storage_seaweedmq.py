@@ -43,7 +43,7 @@ class Complaint:
         self.line: Deferred[str] = Deferred()
 
     def __call__(self, event: LogEvent) -> None:
-        text = formatEvent(event) if event.get("log_namespace") == "kgw.storage" else ""
+        text = formatEvent(event) if event.get("log_namespace") == "kgw.engine.seaweed" else ""
         if text.startswith("no clients yet") and not self.line.called:
             self.line.callback(text)
 

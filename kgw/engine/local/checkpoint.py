@@ -10,6 +10,7 @@ from kgw.model import TopicPartition
 #: Files of the data directory, by Kafka's names.
 RECOVERY_POINTS = "recovery-point-offset-checkpoint"
 LOG_START_OFFSETS = "log-start-offset-checkpoint"
+CLEANER_OFFSETS = "cleaner-offset-checkpoint"
 #: Files of a partition's folder, by Kafka's names.
 LEADER_EPOCHS = "leader-epoch-checkpoint"
 PARTITION_METADATA = "partition.metadata"

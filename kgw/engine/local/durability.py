@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -202,8 +203,10 @@ class Durability:
             return fail(error)
         work = _Work(parts, self._folder if self._new_files else None, self._doubtful, self._around.sync)
         self._new_files = self._shorter = False
+        flushes, asked = self._around.flushes, time.monotonic()
 
         def failed(failure: Failure) -> Failure:
+            flushes.failures += 1
             self._new_files = self._shorter = True
             self._doubtful = work.doubtful
             reason = failure.getErrorMessage()
@@ -211,6 +214,8 @@ class Durability:
             return failure
 
         def synced(_: None) -> None:
+            flushes.count += 1
+            flushes.seconds += time.monotonic() - asked
             self._doubtful = False
             self.synced = max(self.synced, end)
             for segment, part in zip(segments, parts, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, fail, gatherResults, succeed
@@ -15,11 +15,13 @@ from zope.interface import implementer
 
 from kgw.engine.bridge import IBridge
 from kgw.engine.local.checkpoint import (
+    CLEANER_OFFSETS,
     LOG_START_OFFSETS,
     RECOVERY_POINTS,
     format_offsets,
     replace_file,
 )
+from kgw.engine.local.cleaner import Cleaner, CleanerLimits
 from kgw.engine.local.directory import DataDirectory
 from kgw.engine.local.folders import Folders, Opened, remove
 from kgw.engine.local.pages import PageReads
@@ -32,7 +34,7 @@ from kgw.engine.local.surroundings import Surroundings
 from kgw.engine.tail import TailBudget
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import ILogEngine, IPartitionLog
-from kgw.model import LogConfig, Topic, TopicPartition
+from kgw.model import LogConfig, LogDir, Topic, TopicPartition
 
 T = TypeVar("T")
 
@@ -51,6 +53,8 @@ class LocalLogEngine:
 
     The directory and the bridge, which has to be started, are those of whoever made the engine; they are to be
     closed and stopped after it.
+
+    @ivar cleaner: compacts logs; its C{facts} say what it did.
     """
 
     _log = Logger()
@@ -70,6 +74,8 @@ class LocalLogEngine:
         small_bytes: int = 1 << 20,
         reader: IBridge | None = None,
         sync: Callable[[int], None] = os.fdatasync,
+        cleaning: IBridge | None = None,
+        cleaner_limits: CleanerLimits | None = None,
     ) -> None:
         """
         @param clock: C{seconds()} is epoch seconds.
@@ -83,6 +89,8 @@ class LocalLogEngine:
         @param small_bytes: segments with fewer get no disk space ahead of what is written, and are not kept.
         @param reader: runs reads that wait for the disk; C{bridge} where there is none of their own.
         @param sync: makes a file durable, given its descriptor.
+        @param cleaning: runs compactions, which take minutes; C{bridge} where there is none of their own.
+        @param cleaner_limits: what they may use (C{log.cleaner.*}).
         """
         self._directory = directory
         self._path = directory.path
@@ -96,6 +104,10 @@ class LocalLogEngine:
         self._starts = Rounds("log start offsets cannot be written", self._write_starts)
         self._points = Rounds("recovery points cannot be written", self._write_points)
         self._checkpoints = Rounds("checkpoint", self._checkpoint)
+        self._cleaned = Rounds("cleaner offsets cannot be written", self._write_cleaned)
+        self.cleaner = Cleaner(
+            self._logs.values, clock, cleaning or bridge, cleaner_limits or CleanerLimits(), self._cleaned.join
+        )
         pages = PageReads(directory.path)
         self._spares = Spares(bridge, pages, recycle_bytes, small_bytes)
         self._around = Surroundings(
@@ -118,6 +130,29 @@ class LocalLogEngine:
         self._unlinks: dict[IDelayedCall, list[str]] = {}
         self._loops = [(LoopingCall(self._maintain), retention_check_ms), (LoopingCall(self._tick), checkpoint_ms)]
         self._running = False
+        self._checkpoint_count = 0
+        self._checkpoint_time = clock.seconds()
+
+    def measure(self) -> dict[str, float]:
+        """See L{ILogEngine.measure}."""
+        flushes, logs, cleaned = self._around.flushes, self._logs.values(), self.cleaner.facts
+        return {
+            "kgw_partitions_offline": sum([log.is_offline for log in logs]),
+            "kgw_tail_bytes": self._around.budget.used,
+            "kgw_local_segments": sum([log.segment_count for log in logs]),
+            "kgw_local_bytes": sum([log.size for log in logs]),
+            "kgw_local_spare_bytes": self._spares.used,
+            "kgw_local_flushes_total": flushes.count,
+            "kgw_local_flush_seconds_total": flushes.seconds,
+            "kgw_local_flush_failures_total": flushes.failures,
+            "kgw_local_checkpoints_total": self._checkpoint_count,
+            "kgw_local_checkpoint_age_seconds": max(self._clock.seconds() - self._checkpoint_time, 0.0),
+            "kafka_log_logcleanermanager_max_dirty_percent": 100 * cleaned.max_dirty_ratio,
+            "kafka_log_logcleanermanager_uncleanable_partitions_count": len(cleaned.uncleanable),
+            "kgw_local_compactions_total": cleaned.runs,
+            "kgw_local_compacted_bytes_total": cleaned.bytes_before,
+            "kgw_local_compaction_kept_bytes_total": cleaned.bytes_after,
+        }
 
     def describe(self) -> str:
         """See L{ILogEngine.describe}."""
@@ -152,6 +187,7 @@ class LocalLogEngine:
             loop.start(period_ms / 1000, now=False).addErrback(
                 lambda failure: self._log.failure("what is done now and then has ended", failure)
             )
+        self.cleaner.start()
 
     def _log_of(self, opened: Opened) -> LocalPartitionLog:
         return LocalPartitionLog(
@@ -162,6 +198,7 @@ class LocalLogEngine:
             self._around,
             start_offset=opened.start_offset,
             recovery_point=opened.recovery_point,
+            cleaned_to=opened.cleaned_to,
         )
 
     def _tell_of_strays(self, strays: list[str]) -> None:
@@ -190,6 +227,7 @@ class LocalLogEngine:
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        await self.cleaner.stop()
         # A change that was begun finds the engine stopped and takes itself back.
         await self._changes.run(succeed, None)
         self._spares.release()
@@ -252,6 +290,9 @@ class LocalLogEngine:
             if log is not None:
                 log.config = config
 
+    def check_config(self, config: LogConfig) -> None:
+        """See L{ILogEngine.check_config}; nothing is refused."""
+
     def delete(self, topic: Topic) -> Deferred[None]:
         """See L{ILogEngine.delete}."""
         if self._ids.get(topic.name) != topic.id:
@@ -278,6 +319,7 @@ class LocalLogEngine:
         # A later topic of this name begins anew.
         await self._points.join()
         await self._starts.join()
+        await self._cleaned.join()
 
     async def _remove(self, folders: list[str]) -> None:
         for some in _slices(folders):
@@ -295,6 +337,23 @@ class LocalLogEngine:
             return self._logs[name, index]
         except KeyError:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{name}-{index} is not here") from None
+
+    def log_dir(self, wanted: Collection[TopicPartition] | None = None) -> Deferred[LogDir]:
+        """See L{ILogEngine.log_dir}; sizes are those of the segments' batches, the volume is the file system's."""
+        return Deferred.fromCoroutine(self._log_dir(wanted))
+
+    async def _log_dir(self, wanted: Collection[TopicPartition] | None) -> LogDir:
+        self._check_running()
+        try:
+            volume = await self._bridge.call(os.statvfs, self._path)
+        except OSError as error:
+            reason = f"{self._path} cannot be looked at: {error.strerror}"
+            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, reason) from None
+        # what was read meanwhile may be gone by now, so the logs are looked at only now
+        logs = self._logs.values() if wanted is None else filter(None, map(self._logs.get, frozenset(wanted)))
+        block = volume.f_frsize
+        sizes = {log.name: log.size for log in logs}
+        return LogDir(self._path, sizes, volume.f_blocks * block, volume.f_bavail * block)
 
     # What is done now and then
 
@@ -337,6 +396,8 @@ class LocalLogEngine:
         before = {name: log.recovery_point for name, log in self._logs.items()}
         for log in due:
             await log.checkpoint().addErrback(self._no_checkpoint)
+        self._checkpoint_count += 1
+        self._checkpoint_time = self._clock.seconds()
         if self._running and before != {name: log.recovery_point for name, log in self._logs.items()}:
             await self._points.join().addErrback(self._no_checkpoint)
 
@@ -356,6 +417,13 @@ class LocalLogEngine:
             if log.log_start_offset > log.first_file_offset
         }
         return self._bridge.call(_replace_durably, os.path.join(self._path, LOG_START_OFFSETS), format_offsets(moved))
+
+    def _write_cleaned(self) -> Deferred[None]:
+        cleaned = {log.name: log.cleaned_to for log in self._logs.values() if log.cleaned_to}
+        path = os.path.join(self._path, CLEANER_OFFSETS)
+        if not cleaned and not os.path.exists(path):
+            return succeed(None)
+        return self._bridge.call(_replace_durably, path, format_offsets(cleaned))
 
     def _unlink_later(self, paths: list[str], delay_ms: int) -> None:
         call = self._clock.callLater(delay_ms / 1000, lambda: self._unlink(call))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kgw.engine.local.checkpoint import replace_file
 from kgw.engine.local.pages import NotInMemory
@@ -159,6 +159,31 @@ class LogFiles:
             if os.path.exists(path):
                 os.rename(path, path + DELETED)
                 paths.append(path + DELETED)
+        return paths
+
+    def replace(self, old: Sequence[Segment], new: Segment, put_in_place: Callable[[str], None]) -> list[str]:
+        """
+        Put one sealed segment in the place of others, which follow one another; it has the base offset of the first.
+
+        @param put_in_place: gives the new one's files their names, see L{kgw.engine.local.swaps}.
+        @return: the files of the old ones, which are left to be unlinked.
+        @raise OSError: nothing is to be read any more, as files have changed; the next start finishes it.
+        """
+        paths = []
+        for segment in old:
+            # Before its files go: a thread that misses an index now must not write another over the new one.
+            segment.gone = True
+        for segment in old:
+            for path in (segment.stem + ending for ending in (LOG, INDEX, TIME_INDEX, DAMAGED, RECYCLED)):
+                if os.path.exists(path):
+                    os.rename(path, path + DELETED)
+                    paths.append(path + DELETED)
+        put_in_place(new.stem)
+        at = self.segments.index(old[0])
+        self.segments[at : at + len(old)] = [new]
+        self.bases[at : at + len(old)] = [new.base_offset]
+        for segment in old:
+            segment.release()
         return paths
 
     def release(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kgw.engine.local.checkpoint import (
+    CLEANER_OFFSETS,
     LEADER_EPOCHS,
     LOG_START_OFFSETS,
     PARTITION_METADATA,
@@ -40,6 +41,7 @@ class Opened:
     found: Recovered
     start_offset: int
     recovery_point: int
+    cleaned_to: int = 0
 
 
 class Folders:
@@ -130,6 +132,7 @@ class Folders:
         clean = self._directory.was_clean
         points = read_offsets(os.path.join(self._path, RECOVERY_POINTS))
         starts = read_offsets(os.path.join(self._path, LOG_START_OFFSETS))
+        cleaned = read_offsets(os.path.join(self._path, CLEANER_OFFSETS))
         there, strays = self._look(topics)
         self._directory.unmark_clean()
         recovery = Recovery(clean, self._handles, self._producer_expiration_ms)
@@ -146,12 +149,15 @@ class Folders:
                 _write_metadata(folder, topic.id)
                 found = recovery.open(folder, start, points.get(name, 0), config.index_interval_bytes)
                 point = found.end_offset if clean else min(points.get(name, 0), found.end_offset)
-                opened.append(Opened(name, topic.id, config, found, start, point))
+                opened.append(Opened(name, topic.id, config, found, start, point, cleaned.get(name, 0)))
         # Rows of partitions that are gone must not speak for later ones of the same name.
         content = format_offsets({each.name: each.recovery_point for each in opened})
         replace_file(os.path.join(self._path, RECOVERY_POINTS), content, durable=True)
         content = format_offsets({each.name: each.start_offset for each in opened if each.start_offset})
         replace_file(os.path.join(self._path, LOG_START_OFFSETS), content, durable=True)
+        if cleaned:
+            content = format_offsets({each.name: each.cleaned_to for each in opened if each.cleaned_to})
+            replace_file(os.path.join(self._path, CLEANER_OFFSETS), content, durable=True)
         return opened, strays
 
     def _look(self, topics: list[tuple[Topic, LogConfig]]) -> tuple[set[TopicPartition], list[str]]:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kgw.engine.local.durability import Durability
 from kgw.engine.local.files import LogFiles
-from kgw.engine.local.pages import NotInMemory
+from kgw.engine.local.readable import ReadableLog
 from kgw.engine.local.reads import Reads
 from kgw.engine.local.recovery import Recovered
-from kgw.engine.local.retention import ageless, expired, first_at, newest
+from kgw.engine.local.retention import ageless, expired
 from kgw.engine.local.room import Room
 from kgw.engine.local.segment import Segment, write_rest
 from kgw.engine.local.surroundings import Surroundings
+from kgw.engine.local.swaps import put_in_place
 from kgw.engine.tail import Tail
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import IPartitionLog
 from kgw.log.producer_state import BatchMetadata
-from kgw.model import Appended, Bounds, Buffer, EpochEnd, Fetched, LogConfig, TimestampOffset, TopicPartition
+from kgw.model import (
+    Appended,
+    Bounds,
+    Extent,
+    LogConfig,
+    TopicPartition,
+)
 from kgw.wire.records import LOG_APPEND_TIME, RecordBatch
 
 _NEVER = (1 << 63) - 1
@@ -34,7 +39,7 @@ _JOIN_MAX = 4096
 
 
 @implementer(IPartitionLog)
-class LocalPartitionLog:
+class LocalPartitionLog(ReadableLog):
     """
     See L{IPartitionLog}.
 
@@ -44,6 +49,7 @@ class LocalPartitionLog:
 
     @ivar leader_epoch: goes up by one when an unclean stop was recovered from.
     @ivar recovery_point: offsets below it survive the end of the machine.
+    @ivar cleaned_to: as far as compaction has come; the cleaner moves it.
     """
 
     _log = Logger()
@@ -58,8 +64,10 @@ class LocalPartitionLog:
         *,
         start_offset: int,
         recovery_point: int,
+        cleaned_to: int = 0,
     ) -> None:
         self.name, self.folder = name, folder
+        self.cleaned_to = cleaned_to
         self.recovery_point = min(recovery_point, found.end_offset)
         self._around, self._clock = around, around.clock
         self._files = LogFiles(folder, found, around.handles)
@@ -73,6 +81,8 @@ class LocalPartitionLog:
         self._gone: tuple[ErrorCode, str] | None = None
         #: Whether the last write failed; the next append finds out whether the disk is well again.
         self._offline = False
+        #: Whether files are being exchanged, so that none may be removed.
+        self._held = False
         unsynced = self._files.unsynced(self.recovery_point)
         self._durability = Durability(folder, around, lambda: (self._end, self._active), self.recovery_point, unsynced)
         self._reads = Reads(self._files, around.reader)
@@ -111,6 +121,26 @@ class LocalPartitionLog:
     def first_file_offset(self) -> int:
         """Where the files begin, at or below the log start offset."""
         return self._files.bases[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the batches in all segments."""
+        return sum([segment.position for segment in self._files.segments])
+
+    @property
+    def extent(self) -> Extent:
+        """See L{IPartitionLog}."""
+        return Extent(self._start, self._end, self.size)
+
+    @property
+    def segment_count(self) -> int:
+        """How many segments there are, one at least."""
+        return len(self._files.segments)
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the last write failed, or the files are in doubt until a restart."""
+        return self._offline
 
     # Appending
 
@@ -245,7 +275,10 @@ class LocalPartitionLog:
         except OSError as error:
             # The next start cuts it.
             self._log.debug("{name}: the file stays long: {reason}", name=self.name, reason=error.strerror)
-        checkpoint = self.checkpoint()
+        if self._gone is not None and self._offline:
+            checkpoint: Deferred[None] = fail(KafkaError(*self._gone))
+        else:
+            checkpoint = self.checkpoint()
         self._retire(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} is closed")
 
         def closed(result: Failure | None) -> Failure | None:
@@ -267,106 +300,6 @@ class LocalPartitionLog:
         self._durability.stop()
         self._tail.clear()
         self._notify(-1)
-
-    # Reading
-
-    def read(self, offset: int, max_bytes: int, at_least_one: bool = True) -> Deferred[Fetched]:
-        """See L{IPartitionLog.read}."""
-        if self._gone is not None:
-            return fail(KafkaError(*self._gone))
-        bounds = self._bounds
-        if bounds is None:
-            bounds = self._now()
-        if offset == self._end:
-            return succeed(Fetched([], 0, bounds))
-        if not self._start <= offset < self._end:
-            return fail(self._out_of_range(offset))
-        if 0 <= self._tail.first <= offset:
-            records, size = self._tail.read(offset, max_bytes, at_least_one)
-            return succeed(Fetched(records, size, bounds))
-        try:
-            records, size = self._files.read(offset, max_bytes, at_least_one, self._around.pages.read)
-        except NotInMemory:
-            return self._read_in_thread(offset, max_bytes, at_least_one)
-        except KafkaError as error:
-            return fail(error)
-        except OSError as error:
-            return fail(self._read_failed(error))
-        return succeed(Fetched(records, size, bounds))
-
-    def _read_in_thread(self, offset: int, max_bytes: int, at_least_one: bool) -> Deferred[Fetched]:
-        def found(result: tuple[list[Buffer], int]) -> Fetched:
-            self._check(offset)
-            return Fetched(*result, self._bounds or self._now())
-
-        return self._reads.read(offset, max_bytes, at_least_one).addCallbacks(found, self._not_found, (), {}, (offset,))
-
-    def _check(self, offset: int) -> None:
-        """The log may have been deleted or trimmed since a thread was asked to read."""
-        if self._gone is not None:
-            raise KafkaError(*self._gone)
-        if offset < self._start:
-            raise self._out_of_range(offset)
-
-    def _not_found(self, failure: Failure, offset: int) -> Failure:
-        if failure.check(CancelledError) is None:
-            self._check(offset)
-        if isinstance(failure.value, OSError):
-            raise self._read_failed(failure.value)
-        return failure
-
-    def _read_failed(self, error: OSError) -> KafkaError:
-        if error.errno != errno.ENOENT:
-            self._log.error("{name} cannot be read: {reason}", name=self.name, reason=error.strerror)
-        return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} cannot be read: {error.strerror}")
-
-    def _out_of_range(self, offset: int) -> KafkaError:
-        return KafkaError(
-            ErrorCode.OFFSET_OUT_OF_RANGE, f"offset {offset} is outside of {self.name}, {self._start} to {self._end}"
-        )
-
-    def bounds(self) -> Deferred[Bounds]:
-        """See L{IPartitionLog.bounds}."""
-        if self._gone is not None:
-            return fail(KafkaError(*self._gone))
-        return succeed(self._now())
-
-    def _now(self) -> Bounds:
-        at = bisect_right(self._epochs, self._start, key=lambda pair: pair[1])
-        start_epoch = self._epochs[at - 1][0] if at else -1
-        self._bounds = bounds = Bounds(self._start, self._end, self._end, self.leader_epoch, start_epoch)
-        return bounds
-
-    def offset_for_time(self, timestamp: int) -> Deferred[TimestampOffset]:
-        """See L{IPartitionLog.offset_for_time}."""
-        return self._look(lambda segments, start: first_at(segments, timestamp, start))
-
-    def offset_of_max_timestamp(self) -> Deferred[TimestampOffset]:
-        """See L{IPartitionLog.offset_of_max_timestamp}."""
-        return self._look(newest)
-
-    def _look(self, search: Callable[[Sequence[Segment], int], TimestampOffset]) -> Deferred[TimestampOffset]:
-        if self._gone is not None:
-            return fail(KafkaError(*self._gone))
-
-        def found(result: TimestampOffset) -> TimestampOffset:
-            self._check(_NEVER)
-            return result
-
-        looking = self._reads.look(search, lambda: self._start)
-        return looking.addCallbacks(found, self._not_found, (), {}, (_NEVER,))
-
-    def end_of_epoch(self, leader_epoch: int) -> Deferred[EpochEnd]:
-        """See L{IPartitionLog.end_of_epoch}; by the rules of Kafka's C{LeaderEpochFileCache.endOffsetFor}."""
-        if self._gone is not None:
-            return fail(KafkaError(*self._gone))
-        if leader_epoch == self.leader_epoch:
-            return succeed(EpochEnd(leader_epoch, self._end))
-        if leader_epoch < 0 or leader_epoch > self.leader_epoch:
-            return succeed(EpochEnd(-1, -1))
-        at = bisect_right(self._epochs, leader_epoch, key=lambda pair: pair[0])
-        known = self._epochs[at - 1][0] if at else leader_epoch
-        return succeed(EpochEnd(known, self._epochs[at][1]))
 
     # Trimming and retention
 
@@ -415,7 +348,7 @@ class LocalPartitionLog:
 
     def _drop_below_start(self) -> None:
         """Remove the segments that end at or below the log start offset."""
-        if self._gone is not None:
+        if self._gone is not None or self._held:
             return
         paths: list[str] = []
         try:
@@ -431,6 +364,61 @@ class LocalPartitionLog:
             self._log.error("{name}: old segments stay: {reason}", name=self.name, reason=error.strerror)
         if paths:
             self._around.unlink_later(paths, self._config.file_delete_delay_ms)
+
+    # Compaction
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the log was closed or deleted; may be asked by any thread."""
+        return self._gone is not None
+
+    def cleanable(self) -> list[tuple[Segment, int]]:
+        """
+        The segments that compaction may replace, each with the base offset of the next one.
+
+        None that is written, that a power cut might take, or that has damage in it or in front of it.
+        """
+        found: list[tuple[Segment, int]] = []
+        if self._gone is None and "compact" in self._config.cleanup_policy:
+            for segment, following in zip(self._files.segments, self._files.bases[1:], strict=False):
+                if following > self.recovery_point or segment.holes:
+                    break
+                found.append((segment, following))
+        return found
+
+    def last_offsets(self) -> dict[int, int]:
+        """The last offset of each known producer's newest batch."""
+        return self._producers.last_offsets()
+
+    def hold_files(self) -> None:
+        """Remove no segment until L{release_files}."""
+        self._held = True
+
+    def release_files(self) -> None:
+        """Do what had to wait since L{hold_files}."""
+        self._held = False
+        self._drop_below_start()
+
+    def replace(self, old: Sequence[Segment], cleaned: Segment) -> None:
+        """
+        Put a cleaned segment, whose files stand ready (L{kgw.engine.local.swaps}), in the place of others.
+
+        @raise OSError: the log is to go L{offline}.
+        """
+        new = Segment(self.folder, cleaned.base_offset, self._around.handles)
+        new.position, new.flushed, new.sealed = cleaned.position, cleaned.position, True
+        new.max_timestamp, new.max_timestamp_offset = cleaned.max_timestamp, cleaned.max_timestamp_offset
+        new.first_timestamp = cleaned.first_timestamp
+        paths = self._files.replace(old, new, put_in_place)
+        for segment in old:
+            self._durability.forget(segment)
+        self._around.unlink_later(paths, self._config.file_delete_delay_ms)
+
+    def offline(self, reason: str) -> None:
+        """Refuse everything from now on; only a restart helps."""
+        self._offline = True
+        self._log.error("{name} is offline until a restart: {reason}", name=self.name, reason=reason)
+        self._retire(ErrorCode.KAFKA_STORAGE_ERROR, f"{self.name} is offline: {reason}")
 
     # Watching
 

@@ -124,7 +124,7 @@ class Reads:
                 return
             if self._files.closed:
                 answer.errback(LookupError(start))
-            elif segments[0].gone or start != start_offset():
+            elif any(segment.gone for segment in segments) or start != start_offset():
                 self._look(search, start_offset, wanted, answer)
             elif isinstance(result, Failure):
                 answer.errback(result)

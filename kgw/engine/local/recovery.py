@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 
 from kgw.engine.local.checkpoint import LEADER_EPOCHS, format_pairs, read_file, read_pairs, replace_file
 from kgw.engine.local.segment import (
+    CLEANED,
     DAMAGED,
     DELETED,
     INDEX,
     LOG,
     RECYCLED,
+    SWAP,
     TIME_INDEX,
     Handles,
     Hole,
@@ -23,13 +25,14 @@ from kgw.engine.local.segment import (
     unlink_if_there,
 )
 from kgw.engine.local.spares import SPOILT
+from kgw.engine.local.swaps import finish
 from kgw.errors import WireError
 from kgw.log.producer_state import ProducerStates
 from kgw.wire.crc32c import crc32c
 from kgw.wire.records import CRC_END, HEADER_SIZE, BatchHeader, peek
 
 SNAPSHOT = ".snapshot"
-_LEFTOVERS = (DELETED, ".tmp", ".cleaned", ".swap")
+_LEFTOVERS = (DELETED, ".tmp", CLEANED, SWAP)
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
 
@@ -77,6 +80,8 @@ class Recovery:
         @raise OSError: a file cannot be read or written.
         """
         names = set(os.listdir(folder))
+        if finish(folder, names):
+            names = set(os.listdir(folder))
         for name in names:
             if name.endswith(_LEFTOVERS):
                 os.unlink(os.path.join(folder, name))
@@ -232,7 +237,9 @@ def _check(
     reader = _Reader(segment.descriptor(), size, segment.base_offset if segment.recycled else -1)
     while position < size and expected != following:
         header = reader.batch(position)
-        if header is not None and header.base_offset == expected:
+        if header is not None and (
+            header.base_offset == expected or reader.is_behind_gap(position, header, expected, following)
+        ):
             segment.account(header.size, header.last_offset, header.max_timestamp, position, interval)
             position += header.size
             expected = header.next_offset
@@ -316,6 +323,19 @@ class _Reader:
         at = self._view(position, header.size)
         sound = crc32c(self._data[at + CRC_END : at + header.size]) == header.crc ^ spoilt
         return header if sound and header.last_offset_delta >= 0 else None
+
+    def is_behind_gap(self, position: int, header: BatchHeader, expected: int, following: int | None) -> bool:
+        """
+        Whether offsets in front of a sound batch were compacted away, or its own is damaged, which no checksum covers.
+
+        They were if what is behind it still agrees with its offset: without compaction there would be one offset too
+        few. The active segment is never compacted.
+        """
+        if following is None or not expected < header.base_offset < header.next_offset <= following:
+            return False
+        behind = position + header.size
+        after = self.batch(behind) if behind < self._size else None
+        return after is None or after.base_offset >= header.next_offset
 
     def neighbour(self, position: int, expected: int) -> tuple[int, int] | None:
         """The sound batch right behind a damaged one whose length is right, for nothing is surer than that."""

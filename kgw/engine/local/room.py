@@ -36,6 +36,7 @@ class Room:
         "_files",
         "_full",
         "_jitter",
+        "_longest_ms",
         "_stretch",
         "bytes",
         "offset",
@@ -54,7 +55,11 @@ class Room:
         """Obey these configs from now on."""
         self._config = config
         self._allocates = True
-        self._jitter = int(self._around.random.random() * min(config.segment_jitter_ms, config.segment_ms))
+        # Kafka: LogConfig.maxSegmentMs
+        self._longest_ms = config.segment_ms
+        if "compact" in config.cleanup_policy:
+            self._longest_ms = min(config.segment_ms, config.max_compaction_lag_ms)
+        self._jitter = int(self._around.random.random() * min(config.segment_jitter_ms, self._longest_ms))
         self.measure()
         if config.preallocate:
             self.grow()
@@ -67,7 +72,7 @@ class Room:
             self._full = self.timestamp = _NEVER
         else:
             oldest = segment.first_timestamp
-            self.timestamp = oldest + config.segment_ms - self._jitter if oldest >= 0 else _NEVER
+            self.timestamp = oldest + self._longest_ms - self._jitter if oldest >= 0 else _NEVER
             # Each batch that is indexed is longer than the interval, so this is where the index is full.
             entries = config.segment_index_bytes // 8
             self._full = min(config.segment_bytes, max(1, entries) * max(config.index_interval_bytes, 61))

@@ -18,6 +18,8 @@ from kgw.wire.records import HEADER_SIZE, BatchHeader, peek
 LOG, INDEX, TIME_INDEX, DAMAGED, DELETED = ".log", ".index", ".timeindex", ".damaged", ".deleted"
 #: An empty file beside a log file that has stale batches of an older segment behind its own.
 RECYCLED = ".recycled"
+#: Endings of a segment's files while compaction writes it, and while it takes the place of others.
+CLEANED, SWAP = ".cleaned", ".swap"
 
 #: Base offset, length behind the first 12 bytes, last offset delta.
 _frame = Struct(">qi11xi").unpack_from
@@ -241,10 +243,10 @@ class Segment:
 
     # The indexes
 
-    def start_indexes(self) -> None:
-        """Begin with empty indexes."""
-        self._offsets = OffsetIndex(self.stem + INDEX)
-        self._times = TimeIndex(self.stem + TIME_INDEX)
+    def start_indexes(self, ending: str = "") -> None:
+        """Begin with empty indexes; C{ending} is put behind the names of their files."""
+        self._offsets = OffsetIndex(self.stem + INDEX + ending)
+        self._times = TimeIndex(self.stem + TIME_INDEX + ending)
         self.unindexed = 0
 
     def load_indexes(self) -> bool:

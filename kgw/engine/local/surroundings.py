@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
+class Flushes:
+    """How often partitions were made durable, how long that took in seconds, and how often it failed."""
+
+    count: int = 0
+    seconds: float = 0.0
+    failures: int = 0
+
+
+@dataclass(slots=True)
 class Surroundings:
     """
     What all partition logs of an engine share.
@@ -36,6 +45,7 @@ class Surroundings:
     @ivar allocates: whether the file system can allocate space ahead.
     @ivar sync: C{os.fdatasync}, or what a test puts in its place.
     @ivar random: for C{segment.jitter.ms}.
+    @ivar flushes: for those who watch.
     """
 
     clock: IReactorTime
@@ -52,3 +62,4 @@ class Surroundings:
     allocates: bool = True
     sync: Callable[[int], None] = os.fdatasync
     random: Random = field(default_factory=Random)
+    flushes: Flushes = field(default_factory=Flushes)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Seconds that the engine has to write a partition to files when it is closed.
 _DRAIN = 10.0
 
-_log = Logger()
+_log = Logger("kgw.engine.seaweed")
 
 
 async def drained(name: str, publisher: Publisher, preparation: Preparation, timer: IReactorTime) -> bool:

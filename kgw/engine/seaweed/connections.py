@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """Keeps connections, and makes another one for who asks after the last was lost."""
+    """
+    Keeps connections, and makes another one for who asks after the last was lost.
+
+    @ivar made: how many there have been.
+    """
 
     def __init__(self, connect: Callable[[str], Deferred[GrpcConnection]]) -> None:
         """
         @param connect: makes one to C{"host:port"}; fails with L{GrpcError}.
         """
+        self.made = 0
         self._connect = connect
         self._kept: dict[str, GrpcConnection] = {}
         self._coming: dict[str, tuple[Deferred[Any], list[Deferred[GrpcConnection]]]] = {}
@@ -70,6 +75,7 @@ class Connections:
 
     def _came(self, connection: GrpcConnection, address: str) -> None:
         _, waiters = self._coming.pop(address)
+        self.made += 1
         if self._stopped:
             connection.close()
             return

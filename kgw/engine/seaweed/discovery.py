@@ -28,7 +28,7 @@ _REASONS = 10
 #: How long one question may take.
 _ASK_S = 5.0
 
-_log = Logger()
+_log = Logger("kgw.engine.seaweed")
 
 
 class Engine(NamedTuple):

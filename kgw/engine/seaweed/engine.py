@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore, succeed
@@ -24,12 +24,14 @@ from kgw.engine.seaweed.surroundings import Surroundings
 from kgw.engine.tail import TailBudget
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import ILogEngine, IPartitionLog, IStateStore
-from kgw.model import LogConfig, Topic
+from kgw.model import LogConfig, LogDir, Topic, TopicPartition
 
 T = TypeVar("T")
 
 #: How many partitions are opened at a time.
 _OPENING = 16
+#: How many partitions' log files are listed at a time.
+_MEASURING = 16
 #: Seconds between two looks for engine topics that are to be removed.
 _SWEEP = 60.0
 
@@ -96,7 +98,17 @@ class SeaweedLogEngine:
             (LoopingCall(self._sweep), _SWEEP),
         ]
         self._ended: list[Deferred[Any]] = []
+        self._measuring = DeferredSemaphore(_MEASURING)
         self._running = False
+
+    def measure(self) -> dict[str, float]:
+        """See L{ILogEngine.measure}."""
+        return {
+            **self._around.publishing.measure(),
+            "kgw_tail_bytes": self._around.tail.used,
+            "kgw_seaweedmq_history_cache_bytes": self._around.cache.size,
+            "kgw_seaweedmq_history_loads_total": self._around.cache.loads,
+        }
 
     def describe(self) -> str:
         """See L{ILogEngine.describe}."""
@@ -227,6 +239,16 @@ class SeaweedLogEngine:
         for log in self._held(topic):
             log.config = config
 
+    def check_config(self, config: LogConfig) -> None:
+        """See L{ILogEngine.check_config}; there is no compaction: SeaweedMQ rewrites no log file."""
+        if "compact" in config.cleanup_policy:
+            raise KafkaError(
+                ErrorCode.INVALID_CONFIG,
+                f"cleanup.policy={','.join(config.cleanup_policy)} is not available with kgw.engine=seaweedmq, which"
+                " cannot compact logs; use cleanup.policy=delete (with retention.ms=-1 to keep every record), or the"
+                " local engine",
+            )
+
     def delete(self, topic: Topic) -> Deferred[None]:
         """See L{ILogEngine.delete}."""
         return Deferred.fromCoroutine(self._delete(topic))
@@ -252,6 +274,42 @@ class SeaweedLogEngine:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{name}-{index} is not here")
         log: IPartitionLog = held[1][index]
         return log
+
+    def log_dir(self, wanted: Collection[TopicPartition] | None = None) -> Deferred[LogDir]:
+        """
+        See L{ILogEngine.log_dir}.
+
+        Sizes are those of log files, so what is in a broker's memory alone is not counted; the volumes belong to the
+        cluster, and nobody says what is left in them for us.
+        """
+        return Deferred.fromCoroutine(self._log_dir(None if wanted is None else frozenset(wanted)))
+
+    async def _log_dir(self, wanted: frozenset[TopicPartition] | None) -> LogDir:
+        self._check_running()
+        logs = {
+            TopicPartition(name, index): log
+            for name, (_, logs) in self._topics.items()
+            for index, log in enumerate(logs)
+            if wanted is None or (name, index) in wanted
+        }
+        measured = [self._measuring.run(self._measure, name, log) for name, log in logs.items()]
+        sizes = await _together(measured, lambda _: None)
+        found = {name: size for name, size in zip(logs, sizes, strict=True) if size is not None}
+        return LogDir(f"seaweedmq:{self._where}", found)
+
+    async def _measure(self, name: TopicPartition, log: SeaweedPartitionLog) -> int | None:
+        """A partition's bytes; C{None} where its topic has been deleted."""
+        try:
+            size = await log.size()
+        except KafkaError:
+            if self._is_here(log, name.topic):
+                raise
+            return None
+        return size if self._is_here(log, name.topic) else None
+
+    def _is_here(self, log: SeaweedPartitionLog, topic: str) -> bool:
+        held = self._topics.get(topic)
+        return held is not None and log in held[1]
 
     # What is done now and then
 

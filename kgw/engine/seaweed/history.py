@@ -23,7 +23,7 @@ _READERS = 64
 
 T = TypeVar("T", Entries, Timed)
 
-_log = Logger()
+_log = Logger("kgw.engine.seaweed")
 
 
 class History:

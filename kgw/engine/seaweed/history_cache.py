@@ -78,6 +78,7 @@ class HistoryCache:
 
     @ivar limit: bytes it keeps at most; what is being read comes on top, a few pieces of 4 MiB and their batches.
     @ivar size: bytes it keeps.
+    @ivar loads: how many pieces of log files were asked for.
     """
 
     def __init__(self, bridge: IBridge, limit: int) -> None:
@@ -87,6 +88,7 @@ class HistoryCache:
         self._bridge = bridge
         self.limit = limit
         self.size = 0
+        self.loads = 0
         self._kept: OrderedDict[Section, Callable[[Section], None]] = OrderedDict()
         self._turns = DeferredSemaphore(_LOADS)
 
@@ -96,6 +98,7 @@ class HistoryCache:
 
     def in_turn(self, load: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         """Run C{load} when not too many others are loading."""
+        self.loads += 1
         return self._turns.run(load)
 
     def keep(self, section: Section, forget: Callable[[Section], None]) -> None:

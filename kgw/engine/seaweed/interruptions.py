@@ -16,6 +16,8 @@ class Interruptions:
     """
     Told by the publishers of all partitions. It says when the first of them is interrupted, each reason once, and when
     the last of them goes on.
+
+    @ivar outages: how many there were; C{retries}, how often it was told of one partition.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
@@ -28,10 +30,18 @@ class Interruptions:
         self._since = 0.0
         self._partitions = 0
         self._batches = 0
+        self.outages = self.retries = 0
+
+    @property
+    def partitions(self) -> int:
+        """How many are interrupted now."""
+        return len(self._out)
 
     def began(self, name: str, reason: str) -> None:
         """Publishing to a partition is interrupted, or could not be taken up again, for this reason."""
+        self.retries += 1
         if not self._out:
+            self.outages += 1
             self._since = self._seconds()
             self._partitions = self._batches = 0
             self._reasons.clear()

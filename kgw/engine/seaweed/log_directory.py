@@ -32,7 +32,7 @@ _OFFSET_TAG = 0x28
 
 T = TypeVar("T")
 
-_log = Logger()
+_log = Logger("kgw.engine.seaweed")
 
 
 class Located(Protocol):
@@ -202,6 +202,16 @@ class LogDirectory:
         """
         async with self._lock:
             return await self._list(whole=True)
+
+    async def measure(self) -> int:
+        """
+        How many bytes the log files have now; none of them is looked into.
+
+        @raise KafkaError: as L{kgw.engine.seaweed.filer.Filer}.
+        """
+        async with self._lock:
+            await self._list(whole=False)
+            return sum([file.size for file in self.files])
 
     async def _list(self, whole: bool) -> dict[str, Entry]:
         whole = whole or len(self.files) < 2

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 #: Seconds between two looks: after one that found something, and at most.
 SOON, LATE = 0.02, 1.0
 
-_log = Logger()
+_log = Logger("kgw.engine.seaweed")
 
 
 class Lookout:

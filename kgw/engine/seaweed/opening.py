@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Seconds between two looks whether a broker has written all it has to files, and how long it may take.
 _PAUSE, _PATIENCE = 0.15, 60.0
 
-_log = Logger()
+_log = Logger("kgw.engine.seaweed")
 
 
 class Preparation:

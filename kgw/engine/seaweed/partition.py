@@ -14,14 +14,14 @@ from zope.interface import implementer
 
 from kgw.engine.seaweed.closing import drained
 from kgw.engine.seaweed.lookout import Lookout
+from kgw.engine.seaweed.newest import Newest
 from kgw.engine.seaweed.partition_facts import PartitionFacts, encoded_facts, encoded_producers
 from kgw.engine.seaweed.reading import Reading, in_their_epochs
 from kgw.engine.seaweed.sequences import Sequences
-from kgw.engine.tail import Tail
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import IPartitionLog
 from kgw.log.producer_state import BatchMetadata
-from kgw.model import Appended, Bounds, EpochEnd, Fetched, LogConfig, TimestampOffset
+from kgw.model import ActiveProducer, Appended, Bounds, EpochEnd, Extent, Fetched, LogConfig, TimestampOffset
 from kgw.wire.records import RecordBatch
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kgw.engine.seaweed.publisher import Doubt, Prepared, Publisher
     from kgw.engine.seaweed.surroundings import Surroundings
 
-_log = Logger()
+_log = Logger("kgw.engine.seaweed")
 
 
 @implementer(IPartitionLog)
@@ -73,8 +73,7 @@ class SeaweedPartitionLog:
         self._preparation = preparation
         self._facts = facts
         self._sequences = sequences
-        self._tail = Tail(around.tail)
-        self._tail_end = 0
+        self._tail = Newest(around.tail)
         self._publisher: Publisher | None = None
         self._end = 0
         self._gone: tuple[ErrorCode, str] | None = (ErrorCode.KAFKA_STORAGE_ERROR, f"{name} is not open")
@@ -91,6 +90,11 @@ class SeaweedPartitionLog:
     def leader_epoch(self) -> int:
         """The current leader epoch."""
         return self._facts.leader_epoch
+
+    @property
+    def extent(self) -> Extent:
+        """See L{IPartitionLog}; how large the log files are only the filer knows."""
+        return Extent(self._facts.start, self._end, -1)
 
     # Appending
 
@@ -127,8 +131,7 @@ class SeaweedPartitionLog:
         appended = Appended(earlier.base_offset, earlier.log_append_time_ms, self._facts.start, duplicate=True)
         answer: Deferred[Appended] = Deferred()
         safe = publisher.when_safe(earlier.last_offset + 1, whole)
-        safe.addCallback(lambda _: appended)
-        safe.addCallbacks(answer.callback, answer.errback)
+        safe.addCallbacks(lambda _: answer.callback(appended), answer.errback)
         return answer
 
     # Called by the publisher, whose owner this is
@@ -142,18 +145,8 @@ class SeaweedPartitionLog:
         if self._moved_from >= 0:
             self._learn_again(self._moved_from, batches)
             self._moved_from = -1
-        size = 0
-        for held in batches:
-            if not held.contiguous or (self._tail.first >= 0 and held.base_offset != self._tail_end):
-                self._tail.clear()
-            if held.contiguous:
-                header = held.batch.header(held.base_offset, self.leader_epoch)
-                self._tail.append(held.base_offset, header, held.batch.tail, held.batch.size)
-                self._tail_end = held.next_offset
-            size += held.batch.size
+        size = self._tail.extend(batches, end_offset, self.leader_epoch)
         self._end = end_offset
-        if self._tail.first >= 0 and self._tail_end != end_offset:
-            self._tail.clear()
         self._notify(size or 1)
 
     def moved(self, offset: int) -> None:
@@ -191,18 +184,17 @@ class SeaweedPartitionLog:
         if self._gone is not None:
             return fail(self._refusal())
         if not self._facts.start <= offset <= self._end:
-            return fail(
-                KafkaError(
-                    ErrorCode.OFFSET_OUT_OF_RANGE,
-                    f"{self.name} holds {self._facts.start} to {self._end}, not {offset}",
-                )
-            )
+            return fail(self._out_of_range(offset))
         if offset == self._end:
             return succeed(Fetched([], 0, self._bounds()))
         if 0 <= self._tail.first <= offset:
             buffers, size = self._tail.read(offset, max_bytes, at_least_one)
             return succeed(Fetched(buffers, size, self._bounds()))
         return Deferred.fromCoroutine(self._read_old(offset, max_bytes, at_least_one))
+
+    def _out_of_range(self, offset: int) -> KafkaError:
+        what = f"{self.name} holds {self._facts.start} to {self._end}, not {offset}"
+        return KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE, what)
 
     async def _read_old(self, offset: int, max_bytes: int, at_least_one: bool) -> Fetched:
         publisher = self._publisher
@@ -249,6 +241,12 @@ class SeaweedPartitionLog:
             return fail(self._refusal())
         return succeed(self._facts.end_of(leader_epoch, self._end))
 
+    def producers(self) -> Deferred[list[ActiveProducer]]:
+        """See L{IPartitionLog.producers}."""
+        if self._gone is not None:
+            return fail(self._refusal())
+        return succeed(self._sequences.active(int(self._clock.seconds() * 1000)))
+
     # Trimming
 
     def trim(self, offset: int) -> Deferred[int]:
@@ -258,9 +256,7 @@ class SeaweedPartitionLog:
         if offset == -1:
             offset = self._end
         if not 0 <= offset <= self._end:
-            return fail(
-                KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE, f"{self.name} ends at {self._end}, cannot trim to {offset}")
-            )
+            return fail(self._out_of_range(offset))
         answer: Deferred[int] = Deferred()  # who gives up waiting must not break it off half way
         self._keeping.run(self._trim, offset).addCallbacks(answer.callback, answer.errback)
         return answer
@@ -375,6 +371,10 @@ class SeaweedPartitionLog:
 
     # For the engine
 
+    def size(self) -> Deferred[int]:
+        """Bytes of the log files, with what brokers have written by now; fails with C{KAFKA_STORAGE_ERROR}."""
+        return Deferred.fromCoroutine(self._reading.history.log.measure())
+
     def opened(self, publisher: Publisher) -> None:
         """Serve what was found."""
         self._publisher = publisher
@@ -419,11 +419,7 @@ class SeaweedPartitionLog:
             self._let_go()
 
     def delete(self) -> Deferred[None]:
-        """
-        Let go of everything, and refuse all with C{UNKNOWN_TOPIC_OR_PARTITION}.
-
-        @return: fires when nothing more is stored about it.
-        """
+        """Let go of all, and refuse all with C{UNKNOWN_TOPIC_OR_PARTITION}; fires when nothing more is stored of it."""
         self._deleted = True
         self.abandon(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{self.name} was deleted")
         return self._keeping.run(lambda: None)

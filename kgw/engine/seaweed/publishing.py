@@ -67,6 +67,17 @@ class Publishing:
         self._flushes.stop()
         return self._connections.stop()
 
+    def measure(self) -> dict[str, float]:
+        """Numbers for operators, by the names of their metrics."""
+        return {
+            "kgw_partitions_offline": self._interruptions.partitions,
+            "kgw_seaweedmq_unflushed_bytes": self._unflushed.used,
+            "kgw_seaweedmq_waiting_bytes": self._unflushed.waiting,
+            "kgw_seaweedmq_interruptions_total": self._interruptions.outages,
+            "kgw_seaweedmq_publish_retries_total": self._interruptions.retries,
+            "kgw_seaweedmq_connections_total": self._connections.made,
+        }
+
     def publisher(self, name: str, place: Place, owner: Owner) -> Publisher:
         """
         A publisher to one partition, not started.

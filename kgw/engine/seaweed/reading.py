@@ -31,7 +31,7 @@ _STRETCH = 1 << 20
 #: The most bytes the records of one batch may have when they are decompressed to look at their timestamps.
 _MAX_RECORDS_BYTES = 256 << 20
 
-_log = Logger()
+_log = Logger("kgw.engine.seaweed")
 
 
 class Reading:

@@ -33,7 +33,7 @@ _AT_ONCE = 8
 #: How often a file that changes meanwhile is looked at again.
 _ATTEMPTS = 10
 
-_log = Logger()
+_log = Logger("kgw.engine.seaweed")
 
 
 class Trusted(NamedTuple):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from kgw.engine.seaweed.envelope import BatchFacts
 from kgw.engine.seaweed.incoming import StoredRecord
 from kgw.log.producer_state import BatchMetadata, ProducerStates
+from kgw.model import ActiveProducer
 from kgw.wire.records import LOG_APPEND_TIME, BatchHeader
 
 _VERSION = 1
@@ -71,6 +72,10 @@ class Sequences:
         """
         self._halves.pop(batch.producer_id, None)
         self._states.appended(batch, base_offset, now_ms)
+
+    def active(self, now_ms: int) -> list[ActiveProducer]:
+        """See L{ProducerStates.active}."""
+        return self._states.active(now_ms)
 
     def expire(self, now_ms: int) -> None:
         """Forget who wrote nothing for long; to be called now and then."""

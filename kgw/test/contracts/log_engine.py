@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 
 from kgw.errors import ErrorCode
 from kgw.interfaces import ILogEngine
-from kgw.model import Appended, LogConfig
+from kgw.model import Appended, LogConfig, TopicPartition
 from kgw.test.builders import (
     EPOCH_MS,
     batch,
@@ -16,6 +16,7 @@ from kgw.test.builders import (
     topic,
 )
 from kgw.test.contracts.cases import EngineCase
+from kgw.web.families import FAMILIES
 from kgw.wire.compression import CompressionType
 
 
@@ -41,6 +42,55 @@ class LogEngineContract(EngineCase):
         ends = [self.wait(self.engine.partition("payments", index).bounds()).high_watermark for index in range(3)]
         self.assertEqual((ends, self.bounds()), ([1, 2, 3], (0, 0)))
 
+    def sizes(self) -> dict[str, int]:
+        """The bytes of all partitions, once nothing is on its way to where they are kept: after a restart."""
+        self.reopen(self.topic, topic("payments", partitions=2, number=2))
+        found = self.wait(self.engine.log_dir())
+        self.assertTrue(found.path)
+        return {str(name): size for name, size in found.sizes.items()}
+
+    def test_the_size_of_each_partition(self) -> None:
+        self.created(topic("payments", partitions=2, number=2))
+        self.assertEqual(self.sizes(), {"orders-0": 0, "payments-0": 0, "payments-1": 0})
+        self.append(batch(), batch())
+        self.wait(self.engine.partition("payments", 1).append(batch(value=bytes(5000))))
+        first = self.sizes()
+        self.assertEqual(first["payments-0"], 0)
+        self.assertTrue(5000 <= first["payments-1"] <= 7000)
+        self.assertTrue(2 * len(b"key-0value-0") < first["orders-0"] < 1000)
+        self.append(batch(), batch())
+        second = self.sizes()
+        self.assertGreater(second["orders-0"], first["orders-0"])
+        self.assertEqual(second["payments-1"], first["payments-1"])
+
+    def test_the_size_of_some_partitions(self) -> None:
+        self.created(topic("payments", partitions=2, number=2))
+        wanted = [TopicPartition("payments", 1), TopicPartition("payments", 9), TopicPartition("ghosts", 0)]
+        self.assertEqual(self.wait(self.engine.log_dir(wanted)).sizes, {TopicPartition("payments", 1): 0})
+        self.assertEqual(self.wait(self.engine.log_dir([])).sizes, {})
+        self.wait(self.engine.delete(self.topic))
+        self.assertNotIn(TopicPartition("orders", 0), self.wait(self.engine.log_dir()).sizes)
+
+    def test_the_volume(self) -> None:
+        found = self.wait(self.engine.log_dir([]))
+        if found.total_bytes == -1:
+            self.assertEqual(found.usable_bytes, -1)
+        else:
+            self.assertTrue(0 <= found.usable_bytes <= found.total_bytes)
+
+    def test_numbers_for_operators(self) -> None:
+        """What is known without asking: where a log is, and the engine's own numbers by names that are documented."""
+        self.append(batch(), batch(EPOCH_MS, EPOCH_MS))
+        self.wait(self.log.trim(1))
+        extent = self.log.extent
+        self.assertEqual((extent.start, extent.end), (1, 3))
+        self.assertTrue(extent.size == -1 or extent.size > 60)
+        numbers = self.engine.measure()
+        self.assertEqual(numbers["kgw_partitions_offline"], 0)
+        self.assertLessEqual(numbers.keys(), FAMILIES.keys())
+        self.wait(self.engine.delete(self.topic))
+        self.assertEqual(self.engine.measure().keys(), numbers.keys())
+
     def test_more_partitions(self) -> None:
         self.append(batch())
         self.topic = replace(self.topic, partitions=3)
@@ -62,6 +112,10 @@ class LogEngineContract(EngineCase):
         self.assertEqual(self.log.config.max_message_bytes, 77)
         self.assertEqual(self.engine.partition("orders", 0).config.max_message_bytes, 77)
 
+    def test_check_config(self) -> None:
+        for config in (LogConfig(), LogConfig(retention_ms=-1, compression_type="zstd", segment_bytes=1 << 20)):
+            self.engine.check_config(config)
+
     def test_delete(self) -> None:
         self.append(batch())
         self.wait(self.engine.delete(self.topic))
@@ -74,6 +128,7 @@ class LogEngineContract(EngineCase):
             self.log.offset_of_max_timestamp,
             lambda: self.log.end_of_epoch(0),
             lambda: self.log.trim(0),
+            self.log.producers,
         ):
             self.assertEqual(self.refusal(call), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
 
@@ -120,6 +175,8 @@ class LogEngineContract(EngineCase):
         self.clock.advance(0)
         self.assertEqual(seen, [-1])
         self.assertEqual(self.refusal(self.log.append, batch()), ErrorCode.KAFKA_STORAGE_ERROR)
+        self.assertEqual(self.refusal(self.log.producers), ErrorCode.KAFKA_STORAGE_ERROR)
+        self.assertEqual(self.refusal(self.engine.log_dir), ErrorCode.KAFKA_STORAGE_ERROR)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_records_survive_a_restart(self) -> None:

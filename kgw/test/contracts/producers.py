@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kgw.errors import ErrorCode
-from kgw.model import Appended
+from kgw.model import ActiveProducer, Appended
 from kgw.test.builders import (
     EPOCH_MS,
     batch,
@@ -76,6 +76,25 @@ class ProducerContract(EngineCase):
         self.wait(self.log.trim(-1))
         self.assertTrue(self.append(idempotent_batch(1))[0].duplicate)
         self.assertEqual(self.append(idempotent_batch(2)), [Appended(2, -1, 2)])
+
+    def test_who_writes(self) -> None:
+        self.assertEqual(self.wait(self.log.producers()), [])
+        self.append(idempotent_batch(0, 3, producer_id=9), batch(), idempotent_batch(5, producer_id=2, epoch=4))
+        first_ms = int(self.clock.seconds() * 1000)
+        expected = [ActiveProducer(2, 4, 5, first_ms), ActiveProducer(9, 0, 2, first_ms)]
+        self.assertEqual(self.wait(self.log.producers()), expected)
+        self.clock.advance(1)
+        self.append(idempotent_batch(3, 2, producer_id=9))
+        self.append(idempotent_batch(3, 2, producer_id=9))
+        expected = [ActiveProducer(2, 4, 5, first_ms), ActiveProducer(9, 0, 4, first_ms + 1000)]
+        self.assertEqual(self.wait(self.log.producers()), expected)
+        self.reopen(self.topic)
+        self.assertEqual(self.wait(self.log.producers()), expected)
+
+    def test_the_last_sequence_is_the_largest(self) -> None:
+        largest = (1 << 31) - 1
+        self.append(idempotent_batch(largest - 1, 2))
+        self.assertEqual([one.last_sequence for one in self.wait(self.log.producers())], [largest])
 
     def test_producers_survive_a_restart(self) -> None:
         self.append(*(idempotent_batch(n, epoch=2) for n in range(6)))
