@@ -57,13 +57,25 @@ async def handle(request: Request, call: Call) -> Response:
 
     @raise KafkaError: C{INVALID_REQUEST} where the client's software name or version is malformed.
     """
+    call.peer.client_id = call.header.client_id or ""
     if call.version >= 3:
         name, version = request.client_software_name, request.client_software_version
         if not (_SOFTWARE.fullmatch(name) and _SOFTWARE.fullmatch(version)):
             raise KafkaError(ErrorCode.INVALID_REQUEST, f"client software {name!r} {version!r} is malformed")
         call.peer.software_name, call.peer.software_version = name, version
     served = [ResponseApiKey(api.key, api.versions[0], api.versions[-1]) for api in call.services.apis]
-    return Response(api_keys=served)
+    response = Response(api_keys=served)
+    features = call.services.cluster.features
+    if features:
+        response.supported_features = [
+            ResponseSupportedFeature(name, one.minimum, one.maximum) for name, one in features.items()
+        ]
+        response.finalized_features = [
+            ResponseFinalizedFeature(name, one.level, one.level) for name, one in features.items() if one.level
+        ]
+        # levels never change while the program runs
+        response.finalized_features_epoch = 0
+    return response
 
 
 def refuse(request: Request | None, code: ErrorCode) -> Response:

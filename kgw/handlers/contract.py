@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.group_model import Caller
+from kgw.metrics import Metrics
 from kgw.wire.compiler import Buffer, Codec
 from kgw.wire.header import RequestHeader
 
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from kgw.config import Config
     from kgw.groups.coordinator import GroupCoordinator
     from kgw.interfaces import ILogEngine, IPartitionLog
+    from kgw.log.dynamic_configs import DynamicConfigs
     from kgw.log.fetch_session import FetchSessions
     from kgw.log.producer_ids import ProducerIds
     from kgw.log.topics import TopicCatalog
     from kgw.peer_log import PeerLog
+    from kgw.quotas.client_quotas import ClientQuotas
 
 T = TypeVar("T")
 
@@ -32,9 +35,13 @@ class Services:
     """
     Everything behind the handlers, joined by C{kgw.gateway}.
 
+    @ivar config: the configuration in force; another takes its place when a broker's configs are altered.
     @ivar clock: the time; C{seconds()} is epoch seconds.
     @ivar peer_log: where a handler writes about what a client did, which it may do again and again.
     @ivar apis: what ApiVersions promises: C{kgw.handlers.registry.ALL}.
+    @ivar dynamic_configs: what brokers and groups were told while kgw ran.
+    @ivar metrics: what is counted of requests and records.
+    @ivar quotas: how fast clients may be.
     """
 
     config: Config
@@ -47,6 +54,9 @@ class Services:
     groups: GroupCoordinator
     peer_log: PeerLog
     apis: tuple[Api, ...]
+    dynamic_configs: DynamicConfigs
+    quotas: ClientQuotas
+    metrics: Metrics = field(default_factory=Metrics, kw_only=True)
 
 
 class Peer(Protocol):
@@ -57,6 +67,7 @@ class Peer(Protocol):
     @ivar local_host: the address, on this machine, that the client connected to.
     @ivar remote: the client's address and port, for people.
     @ivar software_name: what the client called itself in ApiVersions (KIP-511), or C{""}.
+    @ivar client_id: the one it gave in ApiVersions, for people; C{""} where it has not sent that.
     """
 
     listener: str
@@ -65,6 +76,7 @@ class Peer(Protocol):
     remote: str
     software_name: str
     software_version: str
+    client_id: str
 
     def watch_end(self, ended: Callable[[], None]) -> None:
         """
@@ -88,14 +100,24 @@ class Peer(Protocol):
     def give_back_answer(self, claimed: int) -> None:
         """What L{claim_answer} returned is not needed any more: the answer is made, or none is."""
 
+    def mute(self, seconds: float) -> None:
+        """Start no more requests for so long from now (KIP-219); what was started goes on, and is answered."""
+
 
 @dataclass(slots=True)
 class Call:
-    """One request on its way through a handler."""
+    """
+    One request on its way through a handler.
+
+    @ivar throttle_ms: how long its connection is not to be read for what the client did; the answer says so.
+    @ivar started: when work on it began, in the seconds of C{services.metrics.timer}.
+    """
 
     header: RequestHeader
     peer: Peer
     services: Services
+    throttle_ms: int = 0
+    started: float = 0.0
 
     @property
     def version(self) -> int:
@@ -165,6 +187,7 @@ class Api:
         C{UNSUPPORTED_VERSION} instead of the end of its connection (ApiVersions, KIP-511).
     @ivar parks: a request may wait for something to happen (a long poll), and then has it end where the gateway stops:
         by L{Peer.watch_end}, or as groups do, which answer all who wait when they stop.
+    @ivar produces: the size of its requests is what quotas mean by bytes that a client produces (KIP-13).
     """
 
     key: int
@@ -178,6 +201,7 @@ class Api:
     plain_response_header: bool = False
     answers_unknown_version: bool = False
     parks: bool = False
+    produces: bool = False
     _request_codecs: dict[int, Codec[Any]] = field(default_factory=dict, repr=False)
     _response_codecs: dict[int, Codec[Any]] = field(default_factory=dict, repr=False)
 

@@ -114,6 +114,7 @@ def _describe(topic: Topic, indexes: range, call: Call) -> ResponseTopic:
     return ResponseTopic(
         name=topic.name,
         topic_id=topic.id,
+        is_internal=topic.is_internal,
         partitions=[
             ResponsePartition(
                 partition_index=index,

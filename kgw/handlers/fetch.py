@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
+from kgw.handlers.fetch_waiting import Waiting
 from kgw.interfaces import IPartitionLog
+from kgw.metrics import TopicMeter
 from kgw.wire.message import array, field, message
 from kgw.wire.primitives import INT8, INT16, INT32, INT64, RECORDS, STRING, UUID
 
@@ -24,7 +23,24 @@ Records = bytes | bytearray | memoryview | list[bytes | bytearray | memoryview]
 #: The first version that names topics by id (KIP-516).
 _TOPIC_IDS = 13
 
+#: The epoch of a request that ends its session (KIP-227).
+_FINAL_EPOCH = -1
+
 _READ_COMMITTED = 1
+
+#: Errors for which nobody asks the broker: they are not counted as failed requests (Kafka leaves out one more, that its
+#: disk fails, which it counts elsewhere).
+_EXPECTED = frozenset(
+    {
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.UNKNOWN_TOPIC_ID,
+        ErrorCode.INCONSISTENT_TOPIC_ID,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.UNKNOWN_LEADER_EPOCH,
+        ErrorCode.FENCED_LEADER_EPOCH,
+        ErrorCode.OFFSET_OUT_OF_RANGE,
+    }
+)
 
 #: After so many partitions of one request others get their turn.
 _BREATH = 1000
@@ -153,7 +169,7 @@ async def handle(request: Request, call: Call) -> Response:
     reading = _Reading(request, session, call)
     await reading.read_all()
     if reading.should_wait():
-        waiting = _Waiting(reading.logs, call)
+        waiting = Waiting(reading.logs, call)
         try:
             waiting.begin(request.max_wait_ms / 1000)
             while True:
@@ -165,7 +181,19 @@ async def handle(request: Request, call: Call) -> Response:
                 await waiting.wait()
         finally:
             waiting.end()
+    if call.services.quotas.active and not _may_have(reading.size, call):
+        # nothing was told, so the next request of the session finds the same; a new one is not begun
+        if session.incremental:
+            return Response(session_id=session.id)
+        call.services.fetch_sessions.begin(session.id, _FINAL_EPOCH, {}, (), False, call.services.clock.seconds())
+        return Response()
     return reading.answer()
+
+
+def _may_have(size: int, call: Call) -> bool:
+    """Whether the client may have what was found now, as its quota has it; if not, it is to come again (KIP-219)."""
+    call.throttle_ms, may = call.services.quotas.fetched(call.header.client_id or "", size)
+    return may
 
 
 def _session(request: Request, call: Call) -> FetchSession:
@@ -194,6 +222,7 @@ class _Row:
 
     partition: ResponsePartition
     size: int
+    meter: TopicMeter
 
 
 class _Reading:
@@ -209,6 +238,10 @@ class _Reading:
         self._call = call
         self._session = session
         self._most = max(min(request.max_bytes, call.services.config.fetch_max_bytes), 0)
+        quotas = call.services.quotas
+        if quotas.active:
+            # more could never be sent
+            self._most = int(min(self._most, quotas.fetch_room(call.header.client_id or "")))
         self._room = 0  # for all that one read finds
         self._committed = request.isolation_level == _READ_COMMITTED
         self._may_wait = request.max_wait_ms > 0 and bool(session.partitions)
@@ -247,19 +280,21 @@ class _Reading:
                 row = await self._read(key, wanted)
             except KafkaError as error:
                 self._at_once = True
-                row = _Row(_refused(key.partition, error.code), 0)
+                row = _Row(_refused(key.partition, error.code), 0, self._meter(key.topic))
             self._rows[key] = row
             self.size += row.size
 
     async def _read(self, key: PartitionKey, wanted: FetchPartition) -> _Row:
-        log = self._call.log_of(self._name(key.topic), key.partition, wanted.current_leader_epoch)
+        name = self._name(key.topic)
+        log = self._call.log_of(name, key.partition, wanted.current_leader_epoch)
+        meter = self._call.services.metrics.topics.of(name)
         self.logs.append(log)
         if wanted.last_fetched_epoch >= 0:
             end = await log.end_of_epoch(wanted.last_fetched_epoch)
             if end.end_offset < 0:
                 raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE, f"no epoch {wanted.last_fetched_epoch} in this log")
             if end.leader_epoch != wanted.last_fetched_epoch or end.end_offset < wanted.fetch_offset:
-                return await self._diverging(log, key.partition, end.leader_epoch, end.end_offset)
+                return await self._diverging(log, meter, key.partition, end.leader_epoch, end.end_offset)
         room = self._room - self.size
         found = await log.read(wanted.fetch_offset, max(min(wanted.max_bytes, room), 0), not self.size and room > 0)
         bounds = found.bounds
@@ -273,7 +308,14 @@ class _Reading:
                 records=found.records,
             ),
             found.size,
+            meter,
         )
+
+    def _meter(self, topic: str | bytes) -> TopicMeter:
+        """The meter of a topic that may not be there."""
+        topics, meters = self._call.services.topics, self._call.services.metrics.topics
+        found = topics.get(topic) if isinstance(topic, str) else topics.by_id(topic)
+        return meters.unknown if found is None else meters.of(found.name)
 
     def _name(self, topic: str | bytes) -> str:
         if isinstance(topic, str):
@@ -283,7 +325,9 @@ class _Reading:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
         return found.name
 
-    async def _diverging(self, log: IPartitionLog, partition: int, epoch: int, end_offset: int) -> _Row:
+    async def _diverging(
+        self, log: IPartitionLog, meter: TopicMeter, partition: int, epoch: int, end_offset: int
+    ) -> _Row:
         """The client has records that this log does not have: tell it where they part (KIP-595)."""
         self._at_once = True
         bounds = await log.bounds()
@@ -298,6 +342,7 @@ class _Reading:
                 records=[],
             ),
             0,
+            meter,
         )
 
     def answer(self) -> Response:
@@ -306,6 +351,11 @@ class _Reading:
         last: str | bytes = ""
         for key, row in self._rows.items():
             partition = row.partition
+            meter = row.meter
+            meter.fetch_requests += 1
+            meter.bytes_out += row.size
+            if partition.error_code:
+                meter.failed_fetch_requests += partition.error_code not in _EXPECTED
             told = self._session.must_tell(
                 key, partition.error_code, row.size, partition.high_watermark, partition.log_start_offset
             )
@@ -316,74 +366,6 @@ class _Reading:
                 topics.append(ResponseTopic(topic=last) if isinstance(last, str) else ResponseTopic(topic_id=last))
             topics[-1].partitions.append(partition)
         return Response(session_id=self._session.id, responses=topics)
-
-
-class _Waiting:
-    """
-    One parked request: watches its logs, and is woken by enough new bytes, a log's end, time, or a gateway that stops.
-
-    @ivar over: the time is over, the gateway stops, or a log was trimmed or went away.
-    """
-
-    def __init__(self, logs: list[IPartitionLog], call: Call) -> None:
-        self._logs = list(logs)
-        self._peer = call.peer
-        self._call_later: Callable[..., IDelayedCall] = call.services.clock.callLater
-        self._need = 0
-        self._woken: Deferred[None] | None = None
-        self._alarm: IDelayedCall | None = None
-        self._soon: IDelayedCall | None = None
-        self._missed = False
-        self.over = False
-
-    def begin(self, seconds: float) -> None:
-        """Watch the logs for at most C{seconds}."""
-        self._alarm = self._call_later(seconds, self._time_is_over)
-        for log in self._logs:
-            log.watch(self._changed)
-        self._peer.watch_end(self._time_is_over)
-
-    def end(self) -> None:
-        """Stop watching."""
-        self._peer.unwatch_end(self._time_is_over)
-        for log in self._logs:
-            log.unwatch(self._changed)
-        for call in (self._alarm, self._soon):
-            if call is not None and call.active():
-                call.cancel()
-
-    def need(self, size: int) -> None:
-        """Be woken by this many new bytes."""
-        self._need = size
-
-    def wait(self) -> Deferred[None]:
-        """Fires when there may be enough to read, or no more time; at once where that came up during a read."""
-        if self._missed:
-            self._missed = False
-            return succeed(None)
-        self._woken = Deferred()
-        return self._woken
-
-    def _changed(self, size: int) -> None:
-        self._need -= size
-        if size < 0:
-            self.over = True
-        if (self._need <= 0 or self.over) and self._soon is None:
-            # not from inside the append that woke us: the producer's answer goes first, and one turn of the
-            # reactor may append more
-            self._soon = self._call_later(0, self._wake)
-
-    def _time_is_over(self) -> None:
-        self.over = True
-        self._wake()
-
-    def _wake(self) -> None:
-        self._soon = None
-        woken, self._woken = self._woken, None
-        if woken is None:
-            self._missed = True
-        else:
-            woken.callback(None)
 
 
 def _refused(partition: int, code: ErrorCode) -> ResponsePartition:

@@ -120,6 +120,7 @@ def _describe(topic: Topic, call: Call) -> ResponseTopic:
     return ResponseTopic(
         name=topic.name,
         topic_id=topic.id,
+        is_internal=topic.is_internal,
         partitions=[
             ResponsePartition(
                 partition_index=index,

@@ -7,11 +7,26 @@ from twisted.internet.defer import Deferred
 from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.admission import Rejected, admit
 from kgw.handlers.contract import Api, Call
+from kgw.metrics import TopicMeter
 from kgw.model import Appended
 from kgw.wire.message import array, field, message
 from kgw.wire.primitives import INT16, INT32, INT64, RECORDS, STRING, UUID
+from kgw.wire.records import RecordBatch
 
 Records = bytes | memoryview
+
+#: Errors for which nobody asks the broker: they are not counted as failed requests. Kafka leaves out one more, that its
+#: disk fails, which it counts elsewhere.
+EXPECTED = frozenset(
+    {
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.UNKNOWN_TOPIC_ID,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.MESSAGE_TOO_LARGE,
+        ErrorCode.RECORD_LIST_TOO_LARGE,
+        ErrorCode.CORRUPT_MESSAGE,
+    }
+)
 
 #: Versions below it carry message formats 0 and 1, which nobody stores any more (KIP-724).
 _FIRST_SERVED = 3
@@ -105,29 +120,39 @@ async def handle(request: Request, call: Call) -> Response | None:
     by_id = call.version >= _TOPIC_IDS
     now_ms = int(call.services.clock.seconds() * 1000)
     topics = []
-    pending: list[tuple[ResponsePartition, Deferred[Appended]]] = []
+    meters = call.services.metrics.topics
+    pending: list[tuple[ResponsePartition, Deferred[Appended], RecordBatch, TopicMeter]] = []
     for topic in request.topic_data:
         rows = []
         for partition in topic.partition_data:
             row = ResponsePartition(partition.index)
+            meter = meters.unknown
             try:
-                log = call.log_of(_name(topic.topic_id, call) if by_id else topic.name, partition.index)
+                name = _name(topic.topic_id, call) if by_id else topic.name
+                log = call.log_of(name, partition.index)
+                meter = meters.of(name)
                 # started one after the other, awaited together: they share what the log does for a group
                 batch = admit(partition.records, log.config, call.version, now_ms)
-                pending.append((row, log.append(batch, request.acks)))
+                pending.append((row, log.append(batch, request.acks), batch, meter))
             except Rejected as error:
                 _fail(row, error)
                 row.record_errors = [ResponseRecordError(index, text) for index, text in error.records]
+                meter.failed_produce_requests += 1
             except KafkaError as error:
                 _fail(row, error)
+                meter.failed_produce_requests += error.code not in EXPECTED
+            meter.produce_requests += 1
             rows.append(row)
         topics.append(ResponseTopic(topic.name, topic.topic_id, rows))
-    for row, appending in pending:
+    for row, appending, batch, meter in pending:
         try:
             appended = await appending
         except KafkaError as error:
             _fail(row, error)
+            meter.failed_produce_requests += error.code not in EXPECTED
         else:
+            meter.messages_in += batch.last_offset_delta + 1
+            meter.bytes_in += batch.size
             row.base_offset = appended.base_offset
             row.log_append_time_ms = appended.log_append_time_ms
             row.log_start_offset = appended.log_start_offset
@@ -186,4 +211,5 @@ API = Api(
     response=Response,
     handle=handle,
     refuse=refuse,
+    produces=True,
 )

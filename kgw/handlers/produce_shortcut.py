@@ -18,14 +18,17 @@ from kgw.errors import KafkaError, WireError
 from kgw.handlers.admission import admit
 from kgw.handlers.produce import (
     API,
+    EXPECTED,
     RequestPartition,
     Response,
     ResponsePartition,
     ResponseTopic,
 )
+from kgw.metrics import TopicMeter
 from kgw.model import Appended, Buffer
 from kgw.wire.header import decode_request_header, encode_response_header
 from kgw.wire.primitives import decode_uvarint
+from kgw.wire.records import RecordBatch
 
 if TYPE_CHECKING:
     from kgw.handlers.contract import Services
@@ -59,6 +62,7 @@ class _Known(NamedTuple):
     topic_id: bytes
     partition: int
     acks: int
+    meter: TopicMeter
     size: bytes
     head: bytes
     tail: bytes
@@ -118,15 +122,20 @@ class ProduceShortcut:
             # the general way says what is wrong
             return None
         appending = log.append(batch, known.acks)
+        meter = known.meter
+        meter.produce_requests += 1
         if appending.called and isinstance(appending.result, Appended):
+            meter.messages_in += batch.last_offset_delta + 1
+            meter.bytes_in += size
             return [self._answer(frame, known, appending.result)]
-        return appending.addCallbacks(self._answers, self._refusal, (frame, known), {}, (frame, known))
+        return appending.addCallbacks(self._answers, self._refusal, (frame, known, batch), {}, (frame, known))
 
     def _name(self, known: _Known) -> str:
         """The topic's name; looked up anew where it is named by id, for it may have been deleted."""
-        if known.topic:
-            return known.topic
-        topic = self._services.topics.by_id(known.topic_id)
+        return known.topic or self._name_of(known.topic_id)
+
+    def _name_of(self, topic_id: bytes) -> str:
+        topic = self._services.topics.by_id(topic_id)
         return "" if topic is None else topic.name
 
     def _answer(self, frame: bytes, known: _Known, appended: Appended) -> bytes:
@@ -134,7 +143,9 @@ class ProduceShortcut:
         # the correlation id comes back as it was sent
         return b"".join((known.size, frame[4:8], known.head, row, known.tail))
 
-    def _answers(self, appended: Appended, frame: bytes, known: _Known) -> list[Buffer]:
+    def _answers(self, appended: Appended, frame: bytes, known: _Known, batch: RecordBatch) -> list[Buffer]:
+        known.meter.messages_in += batch.last_offset_delta + 1
+        known.meter.bytes_in += batch.size
         return [self._answer(frame, known, appended)]
 
     def _refusal(self, failure: Failure, frame: bytes, known: _Known) -> list[Buffer]:
@@ -142,6 +153,8 @@ class ProduceShortcut:
         error = failure.value
         if not isinstance(error, KafkaError):
             failure.raiseException()
+        known.meter.failed_produce_requests += error.code not in EXPECTED
+        self._services.metrics.count_errors(API.name, [error.code])
         row = ResponsePartition(known.partition, error.code, -1, error_message=error.message or None)
         buffers = _encode(self._version, Response([ResponseTopic(known.topic, known.topic_id, [row])]))
         (correlation_id,) = _INT32.unpack_from(frame, 4)
@@ -164,10 +177,12 @@ class ProduceShortcut:
             return
         index = topic.partition_data[0].index
         try:
-            known = _Known(topic.name, topic.topic_id, index, request.acks, b"", b"", b"")
-            self._services.logs.partition(self._name(known), index)
+            name = topic.name or self._name_of(topic.topic_id)
+            self._services.logs.partition(name, index)
         except KafkaError:
             return
+        meter = self._services.metrics.topics.of(name)
+        known = _Known(topic.name, topic.topic_id, index, request.acks, meter, b"", b"", b"")
         # without records the request ends with a null, and with the trailer where it is flexible: four bytes
         topic.partition_data = [RequestPartition(index, None)]
         prefix = b"".join(API.request_codec(version).encode(request))[:-4]

@@ -93,11 +93,11 @@ class ConfluentAdminTests(LiveTestCase):
 
     def test_configs(self) -> None:
         """A topic's own configs are stored and survive a crash; all others are there with where they come from."""
-        self.create("t", 1, retention_ms="86400000", cleanup_policy="compact")
+        self.create("t", 1, retention_ms="86400000", compression_type="lz4")
         for _ in range(2):
             configs = self.done(self.admin.describe_configs([ConfigResource(ResourceType.TOPIC, "t")]))
             self.assertEqual(configs["retention.ms"].value, "86400000")
-            self.assertEqual(configs["cleanup.policy"].value, "compact")
+            self.assertEqual(configs["compression.type"].value, "lz4")
             self.assertFalse(configs["retention.ms"].is_default)
             self.assertEqual(configs["max.message.bytes"].value, "1048588")
             self.assertTrue(configs["max.message.bytes"].is_default)
