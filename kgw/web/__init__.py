@@ -1,0 +1,1 @@
+"""HTTP: metrics, health and what people want to see of a gateway."""
