@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,10 +68,28 @@ class Connection(Waiter, Protocol):
 
     @ivar ip: the peer's address, or C{""} where it has none (a UNIX socket).
     @ivar scheduled: it is in line to work; set by L{Connections} only.
+    @ivar muted: it starts no requests; set by L{Connections} only.
+    @ivar received: bytes that came in.
+    @ivar sent: bytes that were handed on to go out.
+    @ivar in_flight: requests that are not answered yet.
+    @ivar listener: as are C{software_name} and C{software_version}, see L{kgw.handlers.contract.Peer}.
     """
 
     ip: str
     scheduled: bool
+    muted: bool
+    received: int
+    listener: str
+    software_name: str
+    software_version: str
+
+    @property
+    def sent(self) -> int:
+        """See above."""
+
+    @property
+    def in_flight(self) -> int:
+        """See above."""
 
     def work(self) -> None:
         """Start requests, send answers, pause or resume reading."""
@@ -97,6 +115,9 @@ class Connections:
     @ivar budget: requests in flight on all of them.
     @ivar unfinished: frames still coming in on all of them.
     @ivar answers: what all of them hold of answers that wait to be sent.
+    @ivar accepted: how many there have been.
+    @ivar refused: how many were turned away for a bound on their number.
+    @ivar may_connect: whether one more from an address is not too fast; C{None} where that has no bounds.
     """
 
     def __init__(self, limits: Limits, clock: IReactorTime, log: PeerLog) -> None:
@@ -107,7 +128,11 @@ class Connections:
         self.unfinished = Unfinished(limits.queued_max_bytes)
         self.answers = Answers(limits.answers_max_bytes)
         self.stopping = False
+        self.may_connect: Callable[[str], bool] | None = None
+        self.accepted = self.refused = 0
+        self._received = self._sent = 0  # by those that are gone
         self._live: dict[Connection, None] = {}
+        self._muted: dict[Connection, IDelayedCall] = {}
         self._by_ip: Counter[str] = Counter()
         self._ready: deque[Connection] = deque()
         self._working = False
@@ -138,10 +163,14 @@ class Connections:
         if ip and self._by_ip[ip] >= limits.max_connections_per_ip:
             self._log_refusal(ip, f"max.connections.per.ip ({limits.max_connections_per_ip})")
             return False
+        if self.may_connect is not None and not self.may_connect(ip):
+            self._log_refusal(ip, "connection_creation_rate")
+            return False
         return True
 
     def opened(self, connection: Connection) -> None:
         """C{connection} was admitted and is there."""
+        self.accepted += 1
         self._live[connection] = None
         self._by_ip[connection.ip] += 1
         if self._sweep_call is None:
@@ -149,7 +178,12 @@ class Connections:
 
     def closed(self, connection: Connection) -> None:
         """C{connection} is gone."""
+        self._received += connection.received
+        self._sent += connection.sent
         del self._live[connection]
+        alarm = self._muted.pop(connection, None)
+        if alarm is not None:
+            alarm.cancel()
         self._by_ip[connection.ip] -= 1
         if not self._by_ip[connection.ip]:
             del self._by_ip[connection.ip]
@@ -160,6 +194,30 @@ class Connections:
                 self._sweep_call.cancel()
                 self._sweep_call = None
             self._end_stop()
+
+    def traffic(self) -> tuple[int, int]:
+        """Bytes received and sent by all there have been."""
+        received, sent = self._received, self._sent
+        for connection in self._live:
+            received += connection.received
+            sent += connection.sent
+        return received, sent
+
+    def mute(self, connection: Connection, seconds: float) -> None:
+        """Have C{connection} start no requests for so long, or longer where it was muted for longer."""
+        if connection not in self._live:
+            return
+        alarm = self._muted.get(connection)
+        if alarm is None:
+            connection.muted = True
+            self._muted[connection] = self.clock.callLater(seconds, self._unmute, connection)
+        elif alarm.getTime() < self.clock.seconds() + seconds:
+            alarm.reset(seconds)
+
+    def _unmute(self, connection: Connection) -> None:
+        del self._muted[connection]
+        connection.muted = False
+        connection.wake()
 
     def schedule(self, connection: Connection) -> None:
         """Let C{connection} work: at once, or when the one that works now is done."""
@@ -235,4 +293,5 @@ class Connections:
             next(c for c in self._live if c is stalled).abort()
 
     def _log_refusal(self, ip: str, limit: str) -> None:
+        self.refused += 1
         self.log.warn("Refused a connection from {ip}: {limit} is reached", ip=ip or "a local socket", limit=limit)

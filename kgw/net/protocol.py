@@ -67,10 +67,13 @@ class KafkaProtocol(Protocol):
     local_port = 0
     software_name = ""
     software_version = ""
+    client_id = ""
     scheduled = False
+    received = 0
 
     def __init__(self, dispatcher: Dispatcher, connections: Connections, listener: str) -> None:
         self.listener = listener
+        self.muted = False
         self._dispatcher = dispatcher
         self._connections = connections
         self._limits = connections.limits
@@ -103,6 +106,16 @@ class KafkaProtocol(Protocol):
         return len(self._queue)
 
     @property
+    def requests(self) -> int:
+        """Requests that have come in so far."""
+        return self._frames
+
+    @property
+    def sent(self) -> int:
+        """Bytes of answers that were handed on."""
+        return self._sender.sent
+
+    @property
     def unsent(self) -> int:
         """Bytes of answers that the peer has not made room for."""
         return self._sender.pending
@@ -126,6 +139,7 @@ class KafkaProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Keep the bytes; L{work} cuts them to requests."""
+        self.received += len(data)
         if not self._ending:
             self._active = True
             self._reader.feed(data)
@@ -174,7 +188,7 @@ class KafkaProtocol(Protocol):
         @return: whether it ended for want of room, not of requests.
         """
         queue, sender, budget = self._queue, self._sender, self._budget
-        take, dispatch = self._reader.take, self._dispatcher.dispatch
+        take, dispatch = self._reader.take, self._dispatcher.enter
         while True:
             while queue and queue[0].done:
                 first = queue.popleft()
@@ -191,7 +205,7 @@ class KafkaProtocol(Protocol):
                 if not queue:
                     self._close()
                 return True
-            if sender.blocked or (queue and self._is_full()) or (budget.busy and not budget.enter(self)):
+            if self.muted or sender.blocked or (queue and self._is_full()) or (budget.busy and not budget.enter(self)):
                 return True
             try:
                 frame = take()
@@ -384,6 +398,10 @@ class KafkaProtocol(Protocol):
     def give_back_answer(self, claimed: int) -> None:
         """See L{kgw.handlers.contract.Peer.give_back_answer}."""
         self._answers.change(-claimed)
+
+    def mute(self, seconds: float) -> None:
+        """See L{kgw.handlers.contract.Peer.mute}."""
+        self._connections.mute(self, seconds)
 
     def abort(self) -> None:
         """Close now, whatever is in flight or unsent."""

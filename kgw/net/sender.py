@@ -35,6 +35,7 @@ class Sender:
     @ivar pending: bytes added and not yet handed on.
     @ivar blocked: the transport asked to wait; L{flush} does nothing until it is ready again.
     @ivar moved: set when bytes went out; whoever watches for idle connections clears it.
+    @ivar sent: bytes handed on so far.
     """
 
     def __init__(self, transport: Any, ready: Callable[[], None]) -> None:
@@ -45,6 +46,7 @@ class Sender:
         self.pending = 0
         self.blocked = False
         self.moved = False
+        self.sent = 0
         self._buffers: list[Buffer] = []
         self._transport = transport
         self._ready = ready
@@ -72,6 +74,7 @@ class Sender:
         if not self.pending or self.blocked:
             return
         self.moved = True
+        before = self.pending
         transport = self._transport
         # bytes in Twisted's buffers were to be sent before these
         if self._socket is not None and not transport.dataBuffer and not transport._tempDataBuffer:
@@ -82,6 +85,7 @@ class Sender:
             piece = PIECE
         while self.pending and not self.blocked:
             transport.write(self._take(piece))
+        self.sent += before - self.pending
 
     def finish(self) -> None:
         """Unregister from the transport, so that it can be closed."""

@@ -15,6 +15,7 @@ from twisted.logger import Logger, formatEvent
 
 from kgw.errors import ErrorCode, KafkaError, WireError
 from kgw.handlers.contract import Api, Call, Services
+from kgw.metrics import Metrics
 from kgw.net.connections import Connections, Limits
 from kgw.net.dispatcher import Dispatcher
 from kgw.net.protocol import KafkaFactory, KafkaProtocol
@@ -84,7 +85,8 @@ class Stage:
         self.cancelled: list[str] = []
         self.waiting: dict[str, Deferred[None]] = {}
         self.during: Callable[[Request], None] = lambda request: None
-        self.services = cast(Services, SimpleNamespace(clock=self.clock))
+        self.metrics = Metrics(timer=self.clock.seconds)
+        self.services = cast(Services, SimpleNamespace(clock=self.clock, metrics=self.metrics))
         ask = Api(
             key=3,
             name="Ask",
@@ -118,7 +120,8 @@ class Stage:
             plain_response_header=True,
             answers_unknown_version=True,
         )
-        self.dispatcher = Dispatcher({3: ask, 1: poll, 18: versions}, self.services, self.log)
+        self.apis = {3: ask, 1: poll, 18: versions}
+        self.dispatcher = Dispatcher(self.apis, self.services, self.log)
         self.connections = Connections(Limits(**limits), self.clock, self.log)
         self.factory = KafkaFactory(self.dispatcher, self.connections)
 

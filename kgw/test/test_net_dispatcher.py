@@ -22,6 +22,7 @@ class Peer:
     remote: str = "10.0.0.2:5000"
     software_name: str = "librdkafka"
     software_version: str = "2.0"
+    client_id: str = ""
 
     def watch_end(self, ended: Callable[[], None]) -> None:
         raise AssertionError("nothing waits here")
@@ -34,6 +35,9 @@ class Peer:
 
     def give_back_answer(self, claimed: int) -> None:
         raise AssertionError("nothing is claimed here")
+
+    def mute(self, seconds: float) -> None:
+        raise AssertionError("nobody is muted here")
 
 
 class Dispatching(SynchronousTestCase):
@@ -104,6 +108,8 @@ class Dispatching(SynchronousTestCase):
         (event,) = self.stage.events
         self.assertIn("a bug in a handler", event["log_failure"].getTraceback())
         self.assertIn("_handle", event["log_failure"].getTraceback())
+        self.assertEqual((event["api"], event["version"], event["client_id"]), ("Ask", 0, "tester"))
+        self.assertGreaterEqual(event["ms"], 0)
         (line,) = self.stage.lines
         self.assertIn("Ask v0 from 10.0.0.2:5000 (client id 'tester', software 'librdkafka' '2.0') failed", line)
 
