@@ -4,66 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from twisted.logger import (
-    FilteringLogObserver,
-    ILogObserver,
-    LogEvent,
-    LogLevel,
-    LogLevelFilterPredicate,
-    formatEvent,
-    globalLogBeginner,
-)
+from twisted.logger import globalLogBeginner
 from twisted.python.usage import UsageError
-from zope.interface import implementer
 
 from kgw.config import Config
 from kgw.errors import StartError
+from kgw.observers import LogTo
+from kgw.systemd import Supervisor
 from kgw.tap import EXIT_CANNOT_START, GatewayService, Options, Startable, installed_reactor, make_gateway
-
-_LEVELS = {
-    LogLevel.debug: "DEBUG",
-    LogLevel.info: "INFO",
-    LogLevel.warn: "WARN",
-    LogLevel.error: "ERROR",
-    LogLevel.critical: "FATAL",
-}
 
 
 class CommandOptions(Options):
     """The options of C{kgw}, whose help also names what else it can do."""
 
-    synopsis = "Usage: kgw [options]\n       kgw bench [options], see kgw bench --help"
-
-
-@implementer(ILogObserver)
-class KafkaLogObserver:
-    """Writes events as Kafka's log has them: C{[2026-01-01 10:00:00,123] INFO message (kgw.net)}."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __call__(self, event: LogEvent) -> None:
-        moment = event.get("log_time", 0.0)
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
-        level = _LEVELS.get(event.get("log_level", LogLevel.info), "INFO")
-        namespace = event.get("log_namespace", "-")
-        text = f"[{stamp},{int(moment * 1000) % 1000:03}] {level} {formatEvent(event)} ({namespace})"
-        failure = event.get("log_failure")
-        if failure is not None:
-            text += f"\n{failure.getTraceback().rstrip()}"
-        self._stream.write(f"{text}\n")
-        self._stream.flush()
-
-
-def log_to(stream: TextIO) -> ILogObserver:
-    """What goes to the terminal: kgw's events from info on, and of Twisted's those that warn."""
-    levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
-    levels.setLogLevelForNamespace("kgw", LogLevel.info)
-    return FilteringLogObserver(KafkaLogObserver(stream), [levels])
+    synopsis = (
+        "Usage: kgw [options]\n"
+        "       kgw doctor HOST:PORT    what is wrong with a broker, from where you are\n"
+        "       kgw apis                the APIs and versions served, --diff HOST:PORT those of another broker\n"
+        "       kgw dump-log FILE       what is in a segment, an index or a producer snapshot\n"
+        "       kgw bench               how fast it is here; each of these has a --help of its own"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,10 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     @return: the exit status: 0 after an orderly stop, 2 where kgw could not start.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments[:1] == ["bench"]:
-        from kgw.bench import main as bench
-
-        return bench(arguments[1:])
+    command = _command(arguments[0]) if arguments else None
+    if command is not None:
+        return command(arguments[1:])
     options = CommandOptions()
     try:
         options.parseOptions(arguments)
@@ -87,6 +49,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return serve(options, os.environ)
 
 
+def _command(name: str) -> Callable[[Sequence[str]], int] | None:
+    """What runs C{kgw NAME}; imported only then, as a server needs none of it."""
+    if name == "bench":
+        from kgw.bench import main as bench
+
+        return bench
+    if name == "doctor":
+        from kgw.doctor import main as doctor
+
+        return doctor
+    if name == "apis":
+        from kgw.doctor import apis
+
+        return apis
+    if name == "dump-log":
+        from kgw.dump import main as dump_log
+
+        return dump_log
+    return None
+
+
 def serve(options: Options, environ: Mapping[str, str]) -> int:
     """Run kgw until a signal ends it."""
     try:
@@ -94,8 +77,11 @@ def serve(options: Options, environ: Mapping[str, str]) -> int:
     except StartError as error:
         _refuse(str(error))
         return EXIT_CANNOT_START
-    globalLogBeginner.beginLoggingTo([log_to(sys.stderr)], redirectStandardIO=False)
-    return run(config, installed_reactor(), make_gateway)
+    reactor = installed_reactor()
+    written = LogTo(sys.stderr, config.kgw_log_format)
+    globalLogBeginner.beginLoggingTo([written.observer], redirectStandardIO=False)
+    written.look_after(reactor)
+    return run(config, reactor, make_gateway)
 
 
 def run(config: Config, reactor: Any, gateway: Any) -> int:
@@ -105,8 +91,12 @@ def run(config: Config, reactor: Any, gateway: Any) -> int:
     @param gateway: makes one of a configuration and a reactor.
     @return: the exit status.
     """
-    made: Startable = gateway(config, reactor)
-    service = GatewayService(made, reactor, _print_lines, _refuse)
+    try:
+        made: Startable = gateway(config, reactor)
+    except StartError as error:
+        _refuse(str(error))
+        return EXIT_CANNOT_START
+    service = GatewayService(made, reactor, _print_lines, _refuse, Supervisor(os.environ))
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.callWhenRunning(service.startService)
     reactor.run()

@@ -12,9 +12,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from kgw import __version__
-from kgw.cli import log_to, main, run
+from kgw.cli import main, run
 from kgw.config import Config
 from kgw.errors import StartError
+from kgw.observers import LogTo
 from kgw.test.test_tap import FakeGateway
 
 
@@ -23,7 +24,7 @@ class LogTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.stream = StringIO()
-        self.publisher = LogPublisher(log_to(self.stream))
+        self.publisher = LogPublisher(LogTo(self.stream).observer)
 
     def test_form(self) -> None:
         """Lines look like those of Kafka's own log."""
