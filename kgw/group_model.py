@@ -206,3 +206,17 @@ class GroupEvent(NamedTuple):
 
     time: float
     text: str
+
+
+class GroupCensus(NamedTuple):
+    """
+    A group in numbers.
+
+    @ivar state: Kafka's word.
+    @ivar offsets: how many places it has committed offsets for.
+    """
+
+    group_id: str
+    state: str
+    members: int
+    offsets: int

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from kgw.model import Appended, Bounds, EpochEnd, Fetched, LogConfig, TimestampOffset, Topic
+from kgw.model import (
+    ActiveProducer,
+    Appended,
+    Bounds,
+    EpochEnd,
+    Fetched,
+    LogConfig,
+    LogDir,
+    TimestampOffset,
+    Topic,
+    TopicPartition,
+)
 
 if TYPE_CHECKING:
     from kgw.wire.records import RecordBatch
@@ -28,6 +39,7 @@ class IPartitionLog(Interface):
 
     config = Attribute("The L{LogConfig} in force; the engine replaces it when the topic's configs change.")
     leader_epoch = Attribute("The current leader epoch, 0 or more.")
+    extent = Attribute("The L{kgw.model.Extent} as far as it is in memory; also of a log that cannot be used now.")
 
     def append(batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
         """
@@ -77,6 +89,9 @@ class IPartitionLog(Interface):
         @return: fires with the new log start offset; fails with C{OFFSET_OUT_OF_RANGE} above the high watermark.
         """
 
+    def producers() -> Deferred[list[ActiveProducer]]:
+        """The idempotent producers that are remembered now, by their ids (Kafka: DescribeProducers)."""
+
     def watch(listener: Callable[[int], None]) -> None:
         """
         Call C{listener} with the number of new bytes after each append that readers may see, and with -1 when the
@@ -114,6 +129,13 @@ class ILogEngine(Interface):
     def configure(topic: Topic, config: LogConfig) -> None:
         """Obey other configs from now on."""
 
+    def check_config(config: LogConfig) -> None:
+        """
+        See whether logs here can obey these configs; asked before a topic gets them, or all topics do.
+
+        @raise KafkaError: C{INVALID_CONFIG}; says which config this engine does not offer, and what to do about it.
+        """
+
     def delete(topic: Topic) -> Deferred[None]:
         """
         Remove the topic's logs: readers and writers fail at once, listeners are called, the disk is freed soon.
@@ -128,6 +150,19 @@ class ILogEngine(Interface):
 
         @raise KafkaError: C{UNKNOWN_TOPIC_OR_PARTITION}.
         """
+
+    def log_dir(wanted: Collection[TopicPartition] | None = None) -> Deferred[LogDir]:
+        """
+        Where the logs are, and what each takes there now (Kafka: DescribeLogDirs).
+
+        What an engine has in memory on its way there need not be counted.
+
+        @param wanted: the partitions to look at, all where it is C{None}; those that are not here are left out.
+        @return: fails with C{KAFKA_STORAGE_ERROR} where the place cannot be looked at, or the engine is not running.
+        """
+
+    def measure() -> Mapping[str, float]:
+        """The engine's own numbers, by the names of their metrics (docs/metrics.md); from memory, at once."""
 
     def describe() -> str:
         """The engine's kind and place in a few words, for people: C{"local, /var/lib/kgw"}."""

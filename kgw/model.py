@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import NamedTuple
 
 Buffer = bytes | bytearray | memoryview
 
 #: What Kafka's configs say for "no limit" where -1 does not (C{Long.MAX_VALUE}).
 _NEVER = (1 << 63) - 1
+
+#: The topic that readiness probes write to and read from.
+HEALTH_TOPIC = "__kgw_health"
 
 
 class TopicPartition(NamedTuple):
@@ -39,6 +43,11 @@ class Topic:
     configs: Mapping[str, str] = field(default_factory=dict)
     assignments: tuple[int, ...] = ()
 
+    @property
+    def is_internal(self) -> bool:
+        """Whether it is kgw's own: there by its name, and in no list of all topics."""
+        return self.name == HEALTH_TOPIC
+
 
 @dataclass(frozen=True, slots=True)
 class NewTopic:
@@ -58,6 +67,27 @@ class NewTopic:
     configs: Mapping[str, str | None] = field(default_factory=dict)
 
 
+class ConfigOperation(IntEnum):
+    """What is done to a config, by IncrementalAlterConfigs' numbers (Kafka: C{AlterConfigOp.OpType}, KIP-339)."""
+
+    SET = 0
+    DELETE = 1
+    APPEND = 2
+    SUBTRACT = 3
+
+
+class ConfigChange(NamedTuple):
+    """
+    One config to be changed.
+
+    @ivar value: the new value, or the items to be added to a list or taken from it; not looked at by C{DELETE}.
+    """
+
+    name: str
+    operation: ConfigOperation
+    value: str
+
+
 @dataclass(frozen=True, slots=True)
 class LogConfig:
     """
@@ -68,14 +98,18 @@ class LogConfig:
 
     cleanup_policy: tuple[str, ...] = ("delete",)
     compression_type: str = "producer"
+    delete_retention_ms: int = 86_400_000
     file_delete_delay_ms: int = 60_000
     flush_messages: int = _NEVER
     flush_ms: int = _NEVER
     index_interval_bytes: int = 4096
+    max_compaction_lag_ms: int = _NEVER
     max_message_bytes: int = 1_048_588
     message_timestamp_after_max_ms: int = 3_600_000
     message_timestamp_before_max_ms: int = _NEVER
     message_timestamp_type: str = "CreateTime"
+    min_cleanable_dirty_ratio: float = 0.5
+    min_compaction_lag_ms: int = 0
     min_insync_replicas: int = 1
     preallocate: bool = False
     retention_bytes: int = -1
@@ -120,6 +154,20 @@ class Bounds(NamedTuple):
     last_stable_offset: int
     leader_epoch: int
     start_epoch: int = -1
+
+
+class Extent(NamedTuple):
+    """
+    What is known of a partition log without asking anybody, for those who watch it.
+
+    @ivar start: the log start offset.
+    @ivar end: the offset the next record will have.
+    @ivar size: bytes of its batches, -1 where that is kept elsewhere.
+    """
+
+    start: int
+    end: int
+    size: int
 
 
 class Appended(NamedTuple):
@@ -177,6 +225,49 @@ class EpochEnd:
 
     leader_epoch: int
     end_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogDir:
+    """
+    Where an engine keeps partition logs, and what they take there.
+
+    @ivar path: a directory, or the name of a place that is none.
+    @ivar sizes: bytes of records by partition.
+    @ivar total_bytes: of the volume, -1 where there is none or it is not known; C{usable_bytes} are those left to us.
+    """
+
+    path: str
+    sizes: Mapping[TopicPartition, int]
+    total_bytes: int = -1
+    usable_bytes: int = -1
+
+
+class ActiveProducer(NamedTuple):
+    """
+    An idempotent producer that one partition remembers.
+
+    @ivar last_sequence: of the last record it wrote, -1 where none is known of its epoch.
+    @ivar last_ms: when its last batch was written, in ms since the epoch.
+    """
+
+    producer_id: int
+    epoch: int
+    last_sequence: int
+    last_ms: int
+
+
+class Feature(NamedTuple):
+    """
+    A feature of the cluster that clients and nodes agree on a level of (KIP-584).
+
+    @ivar minimum: the lowest level this program knows, 0 where it can do without; C{maximum} is the highest.
+    @ivar level: the one in force.
+    """
+
+    minimum: int
+    maximum: int
+    level: int
 
 
 # Kafka's AclOperation numbers, as the bits of an "authorized operations" field (KIP-430). Without an authorizer

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TextIO, cast
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 from zope.interface import implementer
@@ -20,6 +21,11 @@ from kgw import __version__
 from kgw.config import Config, load
 from kgw.config.sources import Given
 from kgw.errors import StartError
+from kgw.observers import LogTo
+from kgw.systemd import Supervisor
+
+if TYPE_CHECKING:
+    from kgw.gateway import Companion, Gateway
 
 log = Logger("kgw.start")
 
@@ -31,6 +37,7 @@ _SHORTCUTS = {
     "engine": "kgw.engine",
     "masters": "kgw.seaweedmq.masters",
     "embedded": "kgw.seaweedmq.embedded.dir",
+    "log-format": "kgw.log.format",
 }
 #: The line that people and scripts wait for; it never changes.
 READY = "kgw started"
@@ -55,6 +62,7 @@ class Options(UsageOptions):
         ["engine", None, None, "What keeps the logs (kgw.engine): local (the default), memory or seaweedmq."],
         ["masters", None, None, "Keep the logs in this SeaweedFS (kgw.seaweedmq.masters): HOST:9333,..."],
         ["embedded", None, None, "Keep the logs in a SeaweedFS of kgw's own, in this directory."],
+        ["log-format", None, None, "How log lines are written (kgw.log.format): text (the default) or json."],
     ]
 
     def __init__(self) -> None:
@@ -129,15 +137,18 @@ class GatewayService(Service):
         reactor: IReactorCore,
         announce: Callable[[list[str]], None],
         refuse: Callable[[str], None],
+        supervisor: Supervisor | None = None,
     ) -> None:
         """
         @param announce: is given the banner and the ready line.
         @param refuse: is given one line that says why there will be no start.
+        @param supervisor: is told of the start and the stop.
         """
         self._gateway = gateway
         self._reactor = reactor
         self._announce = announce
         self._refuse = refuse
+        self._supervisor = supervisor or Supervisor({})
         self.exit_status = 0
 
     def startService(self) -> None:
@@ -153,9 +164,13 @@ class GatewayService(Service):
     def stopService(self) -> Deferred[None] | None:
         """Stop the gateway; fires when nothing is left to do. One that could not start has let go of everything."""
         super().stopService()
-        return None if self.exit_status else self._gateway.stopService()
+        if self.exit_status:
+            return None
+        self._supervisor.stopping()
+        return self._gateway.stopService()
 
     def _started(self, _: None) -> None:
+        self._supervisor.started()
         self._announce([*self._gateway.banner(), READY])
 
     def _failed(self, failure: Failure) -> None:
@@ -169,6 +184,22 @@ class GatewayService(Service):
         self.exit_status = EXIT_CANNOT_START
         # Not at once: twistd starts its services before it runs the reactor, which cannot be stopped until then.
         self._reactor.callWhenRunning(self._reactor.stop)
+
+
+class TwistdService(GatewayService):
+    """
+    The same under twistd, whose log it may write.
+
+    @ivar log_to: takes twistd's log events in place of twistd's own observer, if not C{None}.
+    """
+
+    log_to: ILogObserver | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join an application, which twistd is about to ask where its log goes."""
+        super().setServiceParent(parent)
+        if self.log_to is not None:
+            parent.setComponent(ILogObserver, self.log_to)
 
 
 @implementer(ILogObserver)
@@ -204,7 +235,25 @@ def make_gateway(config: Config, reactor: Any) -> Startable:
 
     if config.unused:
         log.warn("these properties of Kafka's have no effect here: {names}", names=", ".join(config.unused))
-    return Gateway(config, reactor)
+    gateway = Gateway(config, reactor)
+    if config.kgw_http_endpoint:
+        from kgw.web.site import WebSite
+
+        # early: it says that kgw lives while that waits for its engine
+        gateway.accompany(WebSite(gateway, reactor), early=True)
+    if config.kgw_manhole_endpoint:
+        gateway.accompany(_manhole(gateway, reactor))
+    return gateway
+
+
+def _manhole(gateway: Gateway, reactor: Any) -> Companion:
+    try:
+        from kgw.manhole import Manhole
+    except ImportError as error:
+        raise StartError(
+            f"kgw.manhole.endpoint needs Twisted's SSH, and {error.name} is not installed: pip install 'kgw[manhole]'"
+        ) from error
+    return Manhole(gateway, reactor)
 
 
 def makeService(options: Options) -> IService:
@@ -213,15 +262,37 @@ def makeService(options: Options) -> IService:
 
     @raise SystemExit: the configuration is not understood; one line on stderr says why.
     """
+    reactor = installed_reactor()
     try:
         config = options.configuration(os.environ)
+        gateway = make_gateway(config, reactor)
     except StartError as error:
         _refuse(str(error))
         raise SystemExit(EXIT_CANNOT_START) from None
-    reactor = installed_reactor()
-    service = GatewayService(make_gateway(config, reactor), reactor, _log_lines, _refuse)
+    service = TwistdService(gateway, reactor, _log_lines, _refuse, Supervisor(os.environ))
+    if "kgw.log.format" in config.properties:
+        service.log_to = twistd_log(options.parent or {}, config.kgw_log_format, reactor)
     globalLogPublisher.addObserver(ExitStatus(service))
     return service
+
+
+def twistd_log(chosen: Mapping[str, Any], form: str, reactor: Any) -> ILogObserver | None:
+    """
+    The log where twistd is told to write it, in a form of kgw's.
+
+    @param chosen: twistd's own options.
+    @param form: C{kgw.log.format}.
+    @return: C{None} where twistd is told to log in a way of its own (C{--syslog}, C{--logger}).
+    """
+    if chosen.get("syslog") or chosen.get("logger"):
+        return None
+    name = chosen.get("logfile")
+    stdout = name == "-" or (not name and chosen.get("nodaemon"))
+    # twistd's own names and places
+    stream = sys.stdout if stdout else LogFile.fromFullPath(name or "twistd.log")
+    written = LogTo(cast("TextIO", stream), form)
+    written.look_after(reactor)
+    return written.observer
 
 
 def _log_lines(lines: list[str]) -> None:

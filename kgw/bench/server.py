@@ -130,6 +130,8 @@ class Kgw:
         @param options: of the C{kgw} command.
         """
         own = ["--data", str(folder / "data"), "--listen", "tcp:0:interface=127.0.0.1"]
+        # not measured, and its port may be another's
+        own += ["--set", "kgw.http.endpoint="]
         self._child = Child("kgw.cli", [*own, *options], folder / "kgw.log")
 
     def start(self) -> tuple[Server, float]:

@@ -16,6 +16,7 @@ from kgw.errors import ErrorCode, KafkaError
 from kgw.group_model import (
     CommitRequest,
     CommittedOffset,
+    GroupCensus,
     GroupDescription,
     GroupEvent,
     GroupListing,
@@ -56,9 +57,9 @@ class GroupCoordinator:
     never touch the store. Where the store fails, what was asked for fails with C{COORDINATOR_NOT_AVAILABLE}, which
     clients try again; the group is left as consistent as it was.
 
-    Every method but L{history} and L{topic_deleted} fires with an error of C{COORDINATOR_LOAD_IN_PROGRESS} before
-    L{start} has, and with C{COORDINATOR_NOT_AVAILABLE} after L{stop}. Cancelling the Deferred of a join or a sync
-    tells the machine that the client is gone; other Deferreds may be cancelled, what was asked for is done.
+    Every method but L{census}, L{history} and L{topic_deleted} fires with an error of C{COORDINATOR_LOAD_IN_PROGRESS}
+    before L{start} has, and with C{COORDINATOR_NOT_AVAILABLE} after L{stop}. Cancelling the Deferred of a join or a
+    sync tells the machine that the client is gone; other Deferreds may be cancelled, what was asked for is done.
     """
 
     def __init__(
@@ -246,6 +247,13 @@ class GroupCoordinator:
         @return: never fails: what the store does not take is tried again later.
         """
         return Deferred.fromCoroutine(self._topic_deleted(name))
+
+    def census(self) -> list[GroupCensus]:
+        """All groups in numbers, at once; none before L{start} has fired."""
+        return [
+            GroupCensus(group_id, group.machine.state, group.machine.member_count, len(group.offsets))
+            for group_id, group in self._groups.items()
+        ]
 
     def history(self, group_id: str) -> list[GroupEvent]:
         """What happened to a group lately, oldest first; also for one that is deleted by now."""

@@ -21,11 +21,14 @@ from kgw.groups.coordinator import GroupCoordinator
 from kgw.handlers.contract import Api, Call, Services
 from kgw.handlers.registry import ALL
 from kgw.interfaces import ILogEngine, IStateStore
+from kgw.log.dynamic_configs import DynamicConfigs
 from kgw.log.fetch_session import FetchSessions
 from kgw.log.producer_ids import ProducerIds
 from kgw.log.topics import TopicCatalog
 from kgw.model import Appended, NewTopic, Topic
 from kgw.peer_log import PeerLog
+from kgw.quotas.client_quotas import ClientQuotas
+from kgw.quotas.rate import Windows
 from kgw.wire.compiler import Codec
 from kgw.wire.header import RequestHeader
 from kgw.wire.records import RecordBatch, build_batch
@@ -44,8 +47,10 @@ class StagePeer:
     remote: str = "10.0.0.99:50000"
     software_name: str = ""
     software_version: str = ""
+    client_id: str = ""
     room: int = 1 << 30
     claimed: int = 0
+    muted: list[float] = field(default_factory=list)
     end_watchers: list[Callable[[], None]] = field(default_factory=list)
 
     def watch_end(self, ended: Callable[[], None]) -> None:
@@ -65,6 +70,10 @@ class StagePeer:
     def give_back_answer(self, claimed: int) -> None:
         """See L{kgw.handlers.contract.Peer}."""
         self.claimed -= claimed
+
+    def mute(self, seconds: float) -> None:
+        """Remembers for how long."""
+        self.muted.append(seconds)
 
 
 @implementer(IStateStore)
@@ -150,10 +159,16 @@ class Stage:
             store = MemoryStateStore()
             test.successResultOf(store.open())
         self.store = store
+        self.dynamic_configs = DynamicConfigs(self.store, self.config, self.node_id, self.engine.check_config)
+        test.successResultOf(self.dynamic_configs.start())
+        self.config = self.dynamic_configs.config
         self.topics = TopicCatalog(self.store, self.engine, self.config, self.node_id)
         self.groups = GroupCoordinator.configured(self.config, self.store, self.clock)
         self.topics.watch_deletions(self.groups.topic_deleted)
         self.cluster = Cluster("stageStageStageStage01", self.node_id, self.config.broker_rack, {})
+        windows = Windows(self.config.quota_window_num, self.config.quota_window_size_seconds)
+        self.quotas = ClientQuotas(self.store, windows, self.clock.seconds)
+        test.successResultOf(self.quotas.start())
         self.services = Services(
             config=self.config,
             clock=self.clock,
@@ -165,11 +180,18 @@ class Stage:
             groups=self.groups,
             peer_log=PeerLog(Logger("kgw.test"), self.clock),
             apis=ALL,
+            dynamic_configs=self.dynamic_configs,
+            quotas=self.quotas,
         )
+        self.dynamic_configs.watch(self._obey)
         self.peer = StagePeer()
         self.client_id: str | None = "stage"
         test.successResultOf(self.topics.start())
         test.successResultOf(self.groups.start(self.has_topic))
+
+    def _obey(self, config: Config) -> Deferred[None]:
+        self.services.config = config
+        return self.topics.reconfigure(config)
 
     def create(self, name: str, partitions: int = 1, configs: Mapping[str, str] | None = None) -> Topic:
         """Create a topic; it can be used when this returns."""

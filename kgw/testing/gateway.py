@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
 from kgw.config import Config
 from kgw.gateway import Gateway
+
+if TYPE_CHECKING:
+    from kgw.web.site import WebSite
 
 #: What suits a test better than Kafka's defaults.
 DEFAULTS: Mapping[str, str] = {
@@ -19,6 +22,8 @@ DEFAULTS: Mapping[str, str] = {
     # the first consumer of a group need not wait for a second one (Kafka waits 3 s)
     "group.initial.rebalance.delay.ms": "0",
     "kgw.shutdown.timeout.ms": "500",
+    # many gateways run on one machine at a time; a test that wants it names tcp:0:interface=127.0.0.1
+    "kgw.http.endpoint": "",
 }
 
 
@@ -43,11 +48,13 @@ class RunningGateway:
     @ivar gateway: the service itself, for tests that look inside.
     """
 
-    def __init__(self, gateway: Gateway, temporary: str | None) -> None:
+    def __init__(self, gateway: Gateway, temporary: str | None, site: WebSite | None = None) -> None:
         """
         @param temporary: a directory to be removed in the end.
+        @param site: its HTTP, where it has any.
         """
         self.gateway = gateway
+        self._site = site
         self._temporary = temporary
 
     @property
@@ -59,6 +66,17 @@ class RunningGateway:
     def bootstrap(self) -> str:
         """What clients take as C{bootstrap.servers}."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def http_port(self) -> int:
+        """
+        The port of metrics, health and the JSON pages.
+
+        @raise KeyError: there is none, which is so unless C{kgw.http.endpoint} was set.
+        """
+        if self._site is None:
+            raise KeyError("kgw.http.endpoint")
+        return self._site.port
 
     def stop(self) -> Deferred[None]:
         """Stop; fires when port, threads and temporary files are gone."""
@@ -91,7 +109,13 @@ async def _start(
     temporary = tempfile.mkdtemp(prefix="kgw-") if durable and directory is None else None
     try:
         gateway = Gateway(configure(properties, directory or temporary), reactor)
-        running = RunningGateway(gateway, temporary)
+        site = None
+        if gateway.config.kgw_http_endpoint:
+            from kgw.web.site import WebSite  # few tests want it, and all would wait for twisted.web
+
+            site = WebSite(gateway, reactor)
+            gateway.accompany(site, early=True)
+        running = RunningGateway(gateway, temporary, site)
         gateway.startService()
         await gateway.started
     except BaseException:

@@ -66,6 +66,15 @@ class KafkaGateway:
         """What clients take as C{bootstrap.servers}."""
         return self._started().bootstrap
 
+    @property
+    def http_port(self) -> int:
+        """
+        The port of metrics, health and the JSON pages.
+
+        @raise KeyError: there is none, which is so unless C{kgw.http.endpoint} was set.
+        """
+        return self._started().http_port
+
     def start(self) -> Self:
         """
         Start; clients are accepted when this returns.

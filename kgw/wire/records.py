@@ -20,6 +20,7 @@ __all__ = [
     "WrongMagic",
     "build_batch",
     "decode_records",
+    "empty_batch",
     "encode_records",
     "peek",
     "scan",
@@ -290,6 +291,30 @@ class RecordBatch(BatchHeader):
         attributes = _ATTRIBUTES.pack(self.attributes & ~COMPRESSION_MASK | codec)
         return self._with_tail(attributes + self.tail[_ATTRIBUTES.size : _RECORDS] + compress(codec, plain, level))
 
+    def with_records(
+        self, records: bytes, count: int, *, base_timestamp: int, max_timestamp: int, delete_horizon: bool
+    ) -> RecordBatch:
+        """
+        What compaction leaves of the batch: its offsets, producer and compression stay, its records are fewer.
+
+        @param records: as many as C{count}, not compressed; their offset deltas count from the base offset that stays.
+        @param base_timestamp: from which the records' timestamps count, and as of when tombstones may go where
+            C{delete_horizon} is set (KIP-534).
+        """
+        codec = self.attributes & COMPRESSION_MASK if count else 0
+        attributes = self.attributes & ~COMPRESSION_MASK & ~DELETE_HORIZON | codec
+        tail = _TAIL.pack(
+            attributes | (DELETE_HORIZON if delete_horizon else 0),
+            self.last_offset_delta,
+            base_timestamp,
+            max_timestamp,
+            self.producer_id,
+            self.producer_epoch,
+            self.base_sequence,
+            count,
+        )
+        return self._with_tail(tail + (compress(codec, records) if count else b""))
+
     def _with_tail(self, tail: bytes) -> RecordBatch:
         fields = (*_TAIL.unpack_from(tail), tail)
         return RecordBatch(self.base_offset, CRC_END + len(tail), self.leader_epoch, MAGIC, crc32c(tail), *fields)
@@ -332,6 +357,12 @@ def build_batch(
     )
     tail += body
     return _HEAD.pack(base_offset, len(tail) + CRC_END - LOG_OVERHEAD, leader_epoch, MAGIC, crc32c(tail)) + tail
+
+
+def empty_batch(base_offset: int, last_offset: int, leader_epoch: int) -> bytes:
+    """A batch without records, as compaction leaves it: it only says that these offsets are over."""
+    tail = _TAIL.pack(0, last_offset - base_offset, -1, -1, -1, -1, -1, 0)
+    return _HEAD.pack(base_offset, HEADER_SIZE - LOG_OVERHEAD, leader_epoch, MAGIC, crc32c(tail)) + tail
 
 
 def wrap_records(

@@ -45,6 +45,7 @@ class GatewayProcess:
 
     @ivar port: the TCP port it is bound to; the same after a restart.
     @ivar ports: those of all its TCP listeners, by name.
+    @ivar banner: what it printed when it started.
     @ivar data: its data directory.
     @ivar directory: the folder above it, the test's own.
     @ivar file_limit: what the next start is given.
@@ -61,6 +62,7 @@ class GatewayProcess:
         self.data = directory / "data"
         self.port = 0
         self.ports: dict[str, int] = {}
+        self.banner: list[str] = []
         self._options = options
         self._log = directory / "stderr"
         self._process: subprocess.Popen[str] | None = None
@@ -82,7 +84,9 @@ class GatewayProcess:
 
         @raise AssertionError: it ended, or took too long; says what it wrote to stderr.
         """
-        command = [sys.executable, "-c", _LAUNCH, str(self.file_limit), "--data", str(self.data)]
+        # several run at a time; a test that wants HTTP names an endpoint
+        command = [sys.executable, "-c", _LAUNCH, str(self.file_limit), "--set", "kgw.http.endpoint="]
+        command += ["--data", str(self.data)]
         command += ["--listen", f"tcp:{self.port}:interface=127.0.0.1", *self._options]
         # properties of whoever runs the tests are none of the test's
         environment = {name: text for name, text in os.environ.items() if not name.startswith(("KGW_", "KAFKA_"))}
@@ -103,6 +107,7 @@ class GatewayProcess:
         if not lines or lines[-1] != READY or not found:
             self.kill()
             raise AssertionError(f"kgw did not start: {lines}\n{self.stderr()}")
+        self.banner = lines
         self.ports = {match[1]: int(match[2]) for match in found}
         self.port = int(found[0][2])
 

@@ -6,7 +6,15 @@ what never comes to an engine (attacks, listeners). Of groups whose members come
 
 from __future__ import annotations
 
-from kgw.test.live import test_admin, test_groups, test_groups_admin, test_groups_pipelined, test_records
+from kgw.test.live import (
+    test_admin,
+    test_groups,
+    test_groups_admin,
+    test_groups_pipelined,
+    test_operators,
+    test_records,
+)
+from kgw.test.live.server import GatewayProcess
 
 
 class RecordTests(test_records.RecordTests):
@@ -29,6 +37,24 @@ class KafkaPythonAdminTests(test_admin.KafkaPythonAdminTests):
 
 class AiokafkaAdminTests(test_admin.AiokafkaAdminTests):
     """aiokafka's admin client."""
+
+    engine = "seaweedmq"
+
+
+class OperatorTests(test_operators.KafkaPythonTests):
+    """What user interfaces ask, with kafka-python's admin client."""
+
+    engine = "seaweedmq"
+
+    def check_place(self, server: GatewayProcess) -> None:
+        """Named by the masters; nothing is said of their volumes."""
+        found = self.log_dir()
+        self.assertTrue(found["log_dir"].startswith("seaweedmq:"), found)
+        self.assertEqual((found["usable_bytes"], found["total_bytes"]), (-1, -1))
+
+
+class ElectionTests(test_operators.ConfluentTests):
+    """Elections, with librdkafka's admin client."""
 
     engine = "seaweedmq"
 
