@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred, execute, fail
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -28,14 +27,15 @@ from kgw.group_model import (
     SyncRequest,
 )
 from kgw.groups.effects import GroupLimits
-from kgw.groups.facts import group_prefix, offset_key
 from kgw.groups.group import Group
 from kgw.groups.history import GroupHistory
 from kgw.groups.journal import GroupJournal
 from kgw.groups.machine import GroupMachine
 from kgw.groups.offsets import OffsetLimits, Place
 from kgw.groups.shelf import load
+from kgw.groups.slots import Slots
 from kgw.groups.surroundings import Surroundings
+from kgw.groups.sweeper import Sweeper
 from kgw.interfaces import IStateStore
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ class GroupCoordinator:
     Every method but L{census}, L{history} and L{topic_deleted} fires with an error of C{COORDINATOR_LOAD_IN_PROGRESS}
     before L{start} has, and with C{COORDINATOR_NOT_AVAILABLE} after L{stop}. Cancelling the Deferred of a join or a
     sync tells the machine that the client is gone; other Deferreds may be cancelled, what was asked for is done.
+
+    Where several gateways share the groups, each has those of some slots (L{kgw.groups.slots.slot_of}), which come and
+    go by L{take} and L{release}; what is asked of another one's group fails with C{NOT_COORDINATOR}.
     """
 
     def __init__(
@@ -70,12 +73,15 @@ class GroupCoordinator:
         offset_limits: OffsetLimits | None = None,
         history: GroupHistory | None = None,
         monotonic: Callable[[], float] | None = None,
+        slots: int | None = None,
     ) -> None:
         """
         @param store: open from L{start} to the end of L{stop}.
         @param clock: C{seconds()} is epoch seconds.
         @param monotonic: seconds of a clock that only goes forward, for sessions and rebalances, which must not end
             when somebody sets the time; C{None} where that of C{clock} does.
+        @param slots: how many slots all groups are in, of which none are here until they are taken; C{None} where all
+            groups are this node's.
         """
         self._store = store
         self._clock = clock
@@ -93,15 +99,19 @@ class GroupCoordinator:
             self._forgotten,
         )
         self._groups: dict[str, Group] = {}
+        self._slots = Slots(slots)
+        self._topic_exists: Callable[[str], bool] | None = None
         self._closed: ErrorCode | None = ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
-        self._sweeping = LoopingCall(self._sweep)
-        self._sweeping.clock = clock
-        # keys of offsets of deleted topics that could not be deleted yet, by group id and place
-        self._orphans: set[tuple[str, Place]] = set()
+        self._sweeper = Sweeper(self._groups, self._journal, clock)
 
     @classmethod
     def configured(
-        cls, config: Config, store: IStateStore, clock: IReactorTime, monotonic: Callable[[], float] | None = None
+        cls,
+        config: Config,
+        store: IStateStore,
+        clock: IReactorTime,
+        monotonic: Callable[[], float] | None = None,
+        slots: int | None = None,
     ) -> GroupCoordinator:
         """The coordinator of a node with this configuration; else as L{__init__}."""
         return cls(
@@ -120,6 +130,7 @@ class GroupCoordinator:
                 max_metadata=config.offset_metadata_max_bytes,
             ),
             monotonic=monotonic,
+            slots=slots,
         )
 
     def start(self, topic_exists: Callable[[str], bool] | None = None) -> Deferred[None]:
@@ -133,11 +144,32 @@ class GroupCoordinator:
         """
         return Deferred.fromCoroutine(self._start(topic_exists))
 
+    def take(self, slots: Collection[int]) -> Deferred[None]:
+        """
+        Load the groups of these slots, which no other gateway has now, and coordinate them; nothing for those here.
+
+        @return: fires when they are here; fails with C{KAFKA_STORAGE_ERROR}, and they are not taken.
+        """
+        return Deferred.fromCoroutine(self._take(frozenset(slots)))
+
+    def release(self, slots: Collection[int]) -> Deferred[None]:
+        """
+        Coordinate the groups of these slots no more: who waits is told to look for another coordinator.
+
+        @return: fires when nothing of theirs is on its way to the store.
+        """
+        self._slots.release(slots)
+        going = [group for group in self._groups.values() if self._slots.of(group.id) in slots]
+        self._sweeper.forget({group.id for group in going})
+        for group in going:
+            group.stop()
+            self._groups.pop(group.id, None)
+        return self._journal.idle()
+
     def stop(self) -> Deferred[None]:
         """Answer all who wait with an error, take nothing any more; fires when nothing is on its way to the store."""
         self._closed = ErrorCode.COORDINATOR_NOT_AVAILABLE
-        if self._sweeping.running:
-            self._sweeping.stop()
+        self._sweeper.stop()
         for group in list(self._groups.values()):
             group.stop()
         return self._journal.idle()
@@ -246,7 +278,7 @@ class GroupCoordinator:
 
         @return: never fails: what the store does not take is tried again later.
         """
-        return Deferred.fromCoroutine(self._topic_deleted(name))
+        return Deferred.fromCoroutine(self._sweeper.topic_deleted(name))
 
     def census(self) -> list[GroupCensus]:
         """All groups in numbers, at once; none before L{start} has fired."""
@@ -260,8 +292,26 @@ class GroupCoordinator:
         return self._history.of(group_id)
 
     async def _start(self, topic_exists: Callable[[str], bool] | None) -> None:
-        around = self._around
-        shelf = await load(self._store)
+        self._topic_exists = topic_exists
+        if not self._slots.are_shared:
+            await self._load(lambda group_id: True)
+        if self._closed is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+            self._closed = None
+            self._sweeper.start(self._offset_limits.check_interval_s)
+
+    async def _take(self, slots: frozenset[int]) -> None:
+        shared = self._slots
+        wanted = shared.begin(slots)
+        try:
+            await self._load(lambda group_id: shared.is_loading(group_id, wanted))
+        except Exception:
+            shared.give_up(wanted)
+            raise
+        shared.taken(wanted)
+
+    async def _load(self, wanted: Callable[[str], bool]) -> None:
+        around, topic_exists = self._around, self._topic_exists
+        shelf = await load(self._store, wanted)
         for group_id, (stored_snapshot, stored) in shelf.states.items():
             snapshot = replace(stored_snapshot, state_time=around.from_epoch(stored_snapshot.state_time))
             machine = GroupMachine.restored(around.monotonic(), snapshot, self._limits)
@@ -275,10 +325,7 @@ class GroupCoordinator:
                     strays.setdefault(topic, set()).add(group_id)
         for topic in strays:
             log.info("forgetting the offsets of topic {topic}, which was deleted", topic=topic)
-            await self._topic_deleted(topic)
-        if self._closed is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
-            self._closed = None
-            self._sweeping.start(self._offset_limits.check_interval_s, now=False).addErrback(self._sweeping_broke)
+            await self._sweeper.topic_deleted(topic)
 
     def _make(self, group_id: str) -> Group:
         machine = GroupMachine(self._around.monotonic(), group_id, self._limits)
@@ -290,9 +337,11 @@ class GroupCoordinator:
         if self._groups.get(group.id) is group:
             del self._groups[group.id]
 
-    def _check_open(self) -> None:
+    def _check_open(self, group_id: str | None = None) -> None:
         if self._closed is not None:
             raise KafkaError(self._closed)
+        if group_id is not None:
+            self._slots.check(group_id)
 
     def _group(self, group_id: str, otherwise: ErrorCode) -> Group:
         """
@@ -302,7 +351,7 @@ class GroupCoordinator:
         """
         group = self._groups.get(group_id)
         if group is None or self._closed is not None:
-            self._check_open()
+            self._check_open(group_id)
             raise KafkaError(otherwise, f"there is no group {group_id!r}")
         return group
 
@@ -311,7 +360,7 @@ class GroupCoordinator:
         self._limits.check_session_timeout(request.session_timeout_ms)
         if request.member_id or request.group_id in self._groups:
             return self._group(request.group_id, ErrorCode.UNKNOWN_MEMBER_ID).join(request)
-        self._check_open()
+        self._check_open(request.group_id)
         group = self._make(request.group_id)
         try:
             return group.join(request)
@@ -335,7 +384,7 @@ class GroupCoordinator:
         group = self._groups.get(request.group_id)
         if group is not None and self._closed is None:
             return group.commit(request)
-        self._check_open()
+        self._check_open(request.group_id)
         if request.generation_id >= 0:
             raise KafkaError(ErrorCode.GROUP_ID_NOT_FOUND, f"there is no group {request.group_id!r}")
         group = self._make(request.group_id)
@@ -346,8 +395,9 @@ class GroupCoordinator:
                 self._forgotten(group)
 
     def _committed(self, group_id: str, places: Sequence[Place] | None) -> dict[Place, CommittedOffset]:
-        self._check_open()
         group = self._groups.get(group_id)
+        if group is None or self._closed is not None:
+            self._check_open(group_id)
         if group is None:
             return {place: CommittedOffset(-1) for place in places or ()}
         return group.offsets.read(places)
@@ -385,53 +435,6 @@ class GroupCoordinator:
         }
         going = [place for place, code in codes.items() if code is ErrorCode.NONE]
         return group.drop(going).addCallback(lambda _: codes)
-
-    async def _topic_deleted(self, name: str) -> None:
-        under_way = []
-        for group in list(self._groups.values()):
-            places = group.places_of(name)
-            if places:
-                under_way.append(group.drop(places).addErrback(self._orphaned, group, places))
-        for one in under_way:
-            await one
-
-    def _orphaned(self, failure: Failure, group: Group, places: Sequence[Place]) -> None:
-        failure.trap(KafkaError)
-        # The topic is gone whatever the store says: nobody may read these again.
-        group.offsets.drop(places)
-        self._orphans.update((group.id, place) for place in places)
-
-    def _sweep(self) -> None:
-        """Forget what has expired, and groups that have neither members nor offsets (Kafka: KIP-211)."""
-        self._bury_orphans()
-        for group in list(self._groups.values()):
-            places = group.expired()
-            if places:
-                topics = ", ".join(sorted({topic for topic, _ in places}))
-                group.note(f"{len(places)} committed offset(s) expired, of {topics}")
-            if places or group.is_idle:
-                group.drop(places).addCallback(self._forget_idle, group).addErrback(self._try_again_later)
-
-    def _forget_idle(self, _: None, group: Group) -> Deferred[None] | None:
-        return group.forget() if group.is_idle else None
-
-    def _bury_orphans(self) -> None:
-        orphans, self._orphans = self._orphans, set()
-        keys = []
-        for group_id, place in orphans:
-            group = self._groups.get(group_id)
-            # a topic of that name may be there again, and an offset in it
-            if group is None or place not in group.places_of(place[0]):
-                keys.append(offset_key(group_prefix(group_id), *place))
-        if keys:
-            self._journal.write({}, keys, lambda error: self._orphans.update(orphans) if error else None)
-
-    def _try_again_later(self, failure: Failure) -> None:
-        # the journal has logged it; what could not be forgotten is found again by the next sweep
-        failure.trap(KafkaError)
-
-    def _sweeping_broke(self, failure: Failure) -> None:
-        log.failure("offsets expire no more until the next start", failure=failure)
 
 
 def _check_id(group_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from twisted.logger import Logger
@@ -43,9 +43,9 @@ class Shelf:
     damaged: dict[str, bytes] = field(default_factory=dict)
 
 
-async def load(store: IStateStore) -> Shelf:
+async def load(store: IStateStore, wanted: Callable[[str], bool] = lambda group_id: True) -> Shelf:
     """
-    Read the facts of all groups.
+    Read the facts of all groups, or of those wanted.
 
     One that is damaged is logged and moved to another key, C{damaged/} before its own, where nothing looks at it but
     people. A damaged state costs a group its members and generation, they join anew; a damaged offset costs the
@@ -54,14 +54,14 @@ async def load(store: IStateStore) -> Shelf:
     @raise KafkaError: C{KAFKA_STORAGE_ERROR}: the store cannot be read, or a later version of kgw wrote to it, whose
         facts must not be lost here.
     """
-    shelf = _sort(await store.scan(PREFIX))
+    shelf = _sort(await store.scan(PREFIX), wanted)
     if shelf.damaged:
         moved = {QUARANTINE_PREFIX + key: value for key, value in shelf.damaged.items()}
         await store.commit(moved, list(shelf.damaged))
     return shelf
 
 
-def _sort(facts: Iterable[tuple[str, bytes]]) -> Shelf:
+def _sort(facts: Iterable[tuple[str, bytes]], wanted: Callable[[str], bool]) -> Shelf:
     shelf = Shelf()
     parts: dict[str, dict[int, tuple[str, bytes]]] = {}
     amendments: dict[str, Amendment] = {}
@@ -70,6 +70,8 @@ def _sort(facts: Iterable[tuple[str, bytes]]) -> Shelf:
             place = place_of(key)
             if place is None:
                 log.warn("leaving {key} alone: this version of kgw does not know what it is", key=key)
+            elif not wanted(place.group_id):
+                continue
             elif isinstance(place, StatePlace):
                 parts.setdefault(place.group_id, {})[place.part] = (key, value)
             elif isinstance(place, AmendmentPlace):

@@ -58,9 +58,11 @@ class CoordinatorStage:
         clock: Clock | None = None,
         topic_exists: Callable[[str], bool] | None = None,
         limits: GroupLimits | None = None,
+        slots: int | None = None,
     ) -> None:
         """
         @param store: open; another than a fresh one in memory.
+        @param slots: of which none are here at first; C{None} where all groups are.
         """
         self.test = test
         if clock is None:
@@ -72,7 +74,7 @@ class CoordinatorStage:
         self.clock = clock
         self.store = store
         self.limits = limits or GroupLimits(initial_rebalance_delay_ms=0)
-        self.groups = GroupCoordinator(store, clock, self.limits)
+        self.groups = GroupCoordinator(store, clock, self.limits, slots=slots)
         test.successResultOf(self.groups.start(topic_exists))
 
     def restarted(self, topic_exists: Callable[[str], bool] | None = None) -> CoordinatorStage:
