@@ -25,6 +25,7 @@ class CommandOptions(Options):
         "       kgw doctor HOST:PORT    what is wrong with a broker, from where you are\n"
         "       kgw apis                the APIs and versions served, --diff HOST:PORT those of another broker\n"
         "       kgw dump-log FILE       what is in a segment, an index or a producer snapshot\n"
+        "       kgw compatible NEW OLD  whether schemas in files are compatible, as a schema registry asks\n"
         "       kgw bench               how fast it is here; each of these has a --help of its own"
     )
 
@@ -67,6 +68,10 @@ def _command(name: str) -> Callable[[Sequence[str]], int] | None:
         from kgw.dump import main as dump_log
 
         return dump_log
+    if name == "compatible":
+        from kgw.schema.compatibility.command import run as compatible
+
+        return compatible
     return None
 
 

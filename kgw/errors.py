@@ -215,6 +215,18 @@ class KafkaError(Exception):
         self.message = message
 
 
+class Rejected(KafkaError):
+    """
+    Single records of a batch are refused, and the batch with them (KIP-467).
+
+    @ivar records: index in the batch and reason, of each that is told.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, records: list[tuple[int, str]]) -> None:
+        super().__init__(code, message)
+        self.records = records
+
+
 class WireError(Exception):
     """
     The bytes a peer sent are not what its header promises.

@@ -6,8 +6,8 @@ a Deferred where the work may have to wait; the operation has started when they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -26,7 +26,11 @@ from kgw.model import (
 )
 
 if TYPE_CHECKING:
+    from kgw.schema.columns import RecordOf
     from kgw.wire.records import RecordBatch
+
+#: Of each record of a batch the fields of its row (C{kgw.schema.codec.Codec.row}), C{None} for one that has none.
+Columns = Sequence[bytes | None]
 
 
 class IPartitionLog(Interface):
@@ -41,7 +45,7 @@ class IPartitionLog(Interface):
     leader_epoch = Attribute("The current leader epoch, 0 or more.")
     extent = Attribute("The L{kgw.model.Extent} as far as it is in memory; also of a log that cannot be used now.")
 
-    def append(batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
+    def append(batch: RecordBatch, acks: int = -1, columns: Columns | None = None) -> Deferred[Appended]:
         """
         Append one batch from a client, whole or not at all, in the order of the calls.
 
@@ -53,6 +57,8 @@ class IPartitionLog(Interface):
         broker has the batch in memory, as Kafka's leaders do.
 
         @param acks: what the producer asked for: -1, 0 or 1.
+        @param columns: what to keep beside each record; as long as the batch. Readers of the log never see it, and
+            engines without L{ILogEngine.tables} pass it over.
         @return: fires with L{Appended}; fails with C{OUT_OF_ORDER_SEQUENCE_NUMBER}, C{INVALID_PRODUCER_EPOCH},
             C{UNKNOWN_PRODUCER_ID} or C{KAFKA_STORAGE_ERROR}.
         """
@@ -102,8 +108,25 @@ class IPartitionLog(Interface):
         """Stop calling C{listener}; nothing happens where it is not watching."""
 
 
+class Tables(Protocol):
+    """Where an engine declares what columns the records of a topic have."""
+
+    def declare(self, topic: str, columns: RecordOf, format: str) -> Deferred[list[str]]:
+        """
+        Have a topic's type cover these columns, beside those it has; nothing is sent where it does.
+
+        @param format: the engine's name for how the values are written, C{AVRO} for instance.
+        @return: fires, when it is durable for all partitions there are, with the names of the columns that stay of
+            another type; those added later get the same. Fails with C{UNKNOWN_TOPIC_OR_PARTITION}, with
+            C{INVALID_CONFIG} where the type that is declared has something in it that kgw does not understand and
+            leaves alone, and with C{KAFKA_STORAGE_ERROR} while the engine is away.
+        """
+
+
 class ILogEngine(Interface):
     """The keeper of all partition logs. It stores records; which topics there are is told to it."""
+
+    tables = Attribute("The L{Tables} of the columns of records; C{None} where the engine keeps none.")
 
     def start(topics: Iterable[tuple[Topic, LogConfig]]) -> Deferred[None]:
         """
@@ -166,6 +189,57 @@ class ILogEngine(Interface):
 
     def describe() -> str:
         """The engine's kind and place in a few words, for people: C{"local, /var/lib/kgw"}."""
+
+
+class ISharedLogs(Interface):
+    """
+    The further side of an engine (L{ILogEngine}) whose partitions several gateways lead, each some of them.
+
+    C{start}, C{create} and C{delete} change or read what all gateways share; only what is led here can be written and
+    read, C{partition} of another one of a topic that is known raises C{NOT_LEADER_OR_FOLLOWER}.
+    """
+
+    def learn(topic: Topic, config: LogConfig) -> Deferred[None]:
+        """
+        Another gateway has created, extended or altered C{topic}; fails with C{KAFKA_STORAGE_ERROR}.
+        """
+
+    def forget(topic: Topic) -> Deferred[None]:
+        """Another gateway has deleted C{topic}; fires when nothing more is stored of it from here. Never fails."""
+
+    def lead(topic: Topic, epochs: Mapping[int, int]) -> Deferred[None]:
+        """
+        Open these partitions, which no other gateway has open any more.
+
+        @param epochs: leader epochs by partition; larger than all that the partition had.
+        @return: fires when all can be read and written; fails with C{KAFKA_STORAGE_ERROR}, and those that were opened
+            stay so. May be called again, for those that are open nothing happens.
+        """
+
+    def resign(topic: Topic, indexes: Collection[int]) -> Deferred[None]:
+        """
+        Close these partitions, in order as far as that is possible: what is on its way is finished first, no more is
+        taken. Fires when nothing more is written of them from here; never fails.
+        """
+
+    def fence() -> Deferred[None]:
+        """
+        Let go of all partitions at once, as they are: others may have them open by now. When this returns nothing more
+        is written or acknowledged; who waits is told C{NOT_LEADER_OR_FOLLOWER}.
+
+        @return: fires when the engine is ready for another to open them, this gateway once more perhaps; never fails.
+        """
+
+    def tidy(topics: Collection[Topic]) -> Deferred[None]:
+        """
+        Remove what belongs to no topic; for one gateway at a time, while nobody creates or deletes topics.
+
+        @param topics: all that there are.
+        @return: fails with C{KAFKA_STORAGE_ERROR}; it may be tried again.
+        """
+
+    def epochs() -> Mapping[tuple[bytes, int], int]:
+        """The leader epochs of what is led here, by topic id and partition."""
 
 
 class IStateStore(Interface):

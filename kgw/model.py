@@ -14,6 +14,8 @@ _NEVER = (1 << 63) - 1
 
 #: The topic that readiness probes write to and read from.
 HEALTH_TOPIC = "__kgw_health"
+#: What the keys of facts begin with that each node keeps for its health checks alone.
+HEALTH_FACTS = "health/"
 
 
 class TopicPartition(NamedTuple):
@@ -121,6 +123,8 @@ class LogConfig:
     compression_gzip_level: int = -1
     compression_lz4_level: int = 9
     compression_zstd_level: int = 3
+    kgw_schema_subject_name_strategy: str = "TopicNameStrategy"
+    kgw_schema_validation: str = "permissive"
 
     #: Whether batches are stored as they come, once their header is in order: nothing asks for a look at single
     #: records, and nothing is converted.
@@ -287,3 +291,28 @@ CLUSTER_OPERATIONS = _bits(
 GROUP_OPERATIONS = _bits(_READ, _DELETE, _DESCRIBE, _DESCRIBE_CONFIGS, _ALTER_CONFIGS)
 #: An "authorized operations" field that nobody asked for.
 OPERATIONS_OMITTED = -(1 << 31)
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """One broker as clients see it."""
+
+    node_id: int
+    host: str
+    port: int
+    rack: str | None
+
+
+class Leader(NamedTuple):
+    """
+    Who leads a partition.
+
+    @ivar node_id: -1 where nobody does for now.
+    @ivar epoch: the leader epoch, as far as it is known here; -1 where it is not.
+    """
+
+    node_id: int
+    epoch: int
+
+
+NO_LEADER = Leader(-1, -1)

@@ -37,6 +37,7 @@ _SHORTCUTS = {
     "engine": "kgw.engine",
     "masters": "kgw.seaweedmq.masters",
     "embedded": "kgw.seaweedmq.embedded.dir",
+    "schema-registry": "kgw.schema.registry.url",
     "log-format": "kgw.log.format",
 }
 #: The line that people and scripts wait for; it never changes.
@@ -62,6 +63,7 @@ class Options(UsageOptions):
         ["engine", None, None, "What keeps the logs (kgw.engine): local (the default), memory or seaweedmq."],
         ["masters", None, None, "Keep the logs in this SeaweedFS (kgw.seaweedmq.masters): HOST:9333,..."],
         ["embedded", None, None, "Keep the logs in a SeaweedFS of kgw's own, in this directory."],
+        ["schema-registry", None, None, "The schema registry (kgw.schema.registry.url): http://HOST:8081,..."],
         ["log-format", None, None, "How log lines are written (kgw.log.format): text (the default) or json."],
     ]
 

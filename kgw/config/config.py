@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from types import MappingProxyType
 
-from kgw.config import alteration, description, http, log_settings, operation, seaweedmq, topic_config
+from kgw.config import alteration, description, http, log_settings, operation, schema, seaweedmq, topic_config
 from kgw.config.definition import ConfigError, ConfigType, Definition, InvalidValue, Value
 from kgw.config.description import ConfigEntry, ConfigSource, Layers
 from kgw.config.kafka import BROKER, GROUP, TOPIC, is_kafkas
@@ -17,10 +16,14 @@ from kgw.config.setting import Setting
 from kgw.errors import ErrorCode, KafkaError
 from kgw.model import ConfigChange, LogConfig
 
-_CLUSTER_ID = re.compile(r"[A-Za-z0-9_+/=-]{1,64}\Z")
 
-
-class Config(log_settings.LogSettings, seaweedmq.SeaweedMqSettings, operation.OperationSettings, http.HttpSettings):
+class Config(
+    log_settings.LogSettings,
+    seaweedmq.SeaweedMqSettings,
+    schema.SchemaSettings,
+    operation.OperationSettings,
+    http.HttpSettings,
+):
     """
     A configuration: what was read at the start, or that and what brokers were told since (L{with_dynamic}).
 
@@ -32,7 +35,12 @@ class Config(log_settings.LogSettings, seaweedmq.SeaweedMqSettings, operation.Op
     @ivar unused: names among them that are Kafka's and have no meaning here.
     """
 
-    node_id: Setting[int] = Setting("This node's number, as clients see it.", default="1", minimum=0)
+    node_id: Setting[int] = Setting(
+        "This node's number, as clients see it. With kgw.engine=seaweedmq and without this, the one that it had before,"
+        " else the smallest that no other gateway has.",
+        default="1",
+        minimum=0,
+    )
     broker_id: Setting[int] = Setting("Older name of node.id.", default="1", minimum=0)
     broker_rack: Setting[str | None] = Setting("The rack clients are told this node stands in.")
 
@@ -395,14 +403,8 @@ class Config(log_settings.LogSettings, seaweedmq.SeaweedMqSettings, operation.Op
                         " request could never be read"
                     )
                 values[name] = largest
-        if values["kgw.cluster.id"] and not _CLUSTER_ID.match(str(values["kgw.cluster.id"])):
-            raise ConfigError(
-                f"{self._shown('kgw.cluster.id')}: allowed: 22 characters of base64url,"
-                " as kafka-storage random-uuid makes"
-            )
-        seaweedmq.check(values, self._shown)
-        operation.check(values, self._shown)
-        http.check(values, self._shown)
+        for room in (seaweedmq, schema, operation, http):
+            room.check(values, self._shown)
 
     def _resolve_listeners(self) -> None:
         values = self._values

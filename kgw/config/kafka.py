@@ -1,4 +1,4 @@
-"""Kafka's own broker, topic and group properties (4.3), read from the table C{kafka.json} beside this module."""
+"""Kafka's own broker, topic and group properties (4.3), read from the table C{kafka.json}, and kgw's topic configs."""
 
 from __future__ import annotations
 
@@ -28,6 +28,25 @@ def _definition(row: Mapping[str, Any]) -> Definition:
     )
 
 
+#: Topic configs of kgw's own; the broker property behind each has the same name.
+_OWN_TOPIC = (
+    Definition(
+        "kgw.schema.subject.name.strategy",
+        ConfigType.STRING,
+        default="TopicNameStrategy",
+        choices=("TopicNameStrategy", "RecordNameStrategy", "TopicRecordNameStrategy"),
+        synonyms=("kgw.schema.subject.name.strategy",),
+    ),
+    Definition(
+        "kgw.schema.validation",
+        ConfigType.STRING,
+        default="permissive",
+        choices=("none", "permissive", "strict"),
+        synonyms=("kgw.schema.validation",),
+    ),
+)
+
+
 def _table() -> tuple[Mapping[str, Definition], ...]:
     rows = json.loads(files("kgw.config").joinpath("kafka.json").read_text("utf-8"))
     return tuple(
@@ -36,7 +55,11 @@ def _table() -> tuple[Mapping[str, Definition], ...]:
 
 
 #: Kafka's topic configs, broker properties and group configs by name, in alphabetical order.
-TOPIC, BROKER, GROUP = _table()
+_KAFKAS_TOPIC, BROKER, GROUP = _table()
+#: Kafka's topic configs and kgw's own by name, in alphabetical order.
+TOPIC: Mapping[str, Definition] = MappingProxyType(
+    dict(sorted({**_KAFKAS_TOPIC, **{own.name: own for own in _OWN_TOPIC}}.items()))
+)
 
 #: Properties that a server.properties of some Kafka, old or new, may hold though L{BROKER} has not got them:
 #: families whose names carry a listener, a provider or a plugin, and those of other releases.

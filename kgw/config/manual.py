@@ -28,7 +28,8 @@ by property:
 4. `--set num.partitions=3`, as often as needed,
 5. `--data DIR` (`log.dirs`), `--listen ENDPOINT` (`listeners`, as often as needed), `--engine local|memory|seaweedmq`
    (`kgw.engine`), `--log-format text|json` (`kgw.log.format`), `--masters HOST:PORT,...` (`kgw.seaweedmq.masters`) and
-   `--embedded DIR` (`kgw.seaweedmq.embedded.dir`), which both choose `--engine seaweedmq`.
+   `--embedded DIR` (`kgw.seaweedmq.embedded.dir`), which both choose `--engine seaweedmq`; `--schema-registry URL,...`
+   (`kgw.schema.registry.url`).
 
 A name that is neither Kafka's nor kgw's is an error that names the nearest one; so is a value that its property does not
 allow. Properties of Kafka's that mean nothing here are accepted, and one line in the log names them all. Variables of
@@ -84,8 +85,8 @@ def page() -> Iterator[str]:
         "",
         "## Topic configs",
         "",
-        "Every topic config of Kafka 4.3 can be set and altered, is checked, kept and described. Those without a tick have",
-        "no effect yet. A topic that does not set one has that of the broker property, and without one the default. With",
+        "Every topic config of Kafka 4.3, and those of kgw's own, can be set and altered, is checked, kept and described.",
+        "Those without a tick have no effect yet. A topic that does not set one has that of the broker property, and without one the default. With",
         "`kgw.engine=seaweedmq`, `compact` in `cleanup.policy` is refused with `INVALID_CONFIG`.",
         "",
         "| topic config | obeyed | default | allowed | broker properties |",

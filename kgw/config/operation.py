@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 
 from kgw.config.definition import ConfigError, ConfigType, Value
 from kgw.config.listeners import split_endpoint
 from kgw.config.setting import Setting
+
+_CLUSTER_ID = re.compile(r"[A-Za-z0-9_+/=-]{1,64}\Z")
 
 _FORMS = "allowed: tcp:2222:interface=127.0.0.1 or unix:/run/kgw/manhole.sock"
 
@@ -68,12 +71,16 @@ class OperationSettings:
 
 def check(values: Mapping[str, Value], shown: Callable[[str], str]) -> None:
     """
-    See that the door is where nobody else finds it, and that somebody may open it.
+    See that the door is where nobody else finds it, that somebody may open it, and what the cluster is called.
 
     @param values: by property name.
     @param shown: a property, its value and where it was set, to begin an error with.
     @raise ConfigError: they contradict each other.
     """
+    if values["kgw.cluster.id"] and not _CLUSTER_ID.match(str(values["kgw.cluster.id"])):
+        raise ConfigError(
+            f"{shown('kgw.cluster.id')}: allowed: 22 characters of base64url, as kafka-storage random-uuid makes"
+        )
     endpoint = str(values["kgw.manhole.endpoint"])
     if not endpoint:
         return

@@ -21,6 +21,24 @@ class SeaweedMqSettings:
         type=ConfigType.LIST,
         default="",
     )
+    broker_session_timeout_ms: Setting[int] = Setting(
+        "How long another gateway on the same SeaweedMQ says nothing before it is taken for dead and what it led is"
+        " given to others; the same for all of them. Only with kgw.engine=seaweedmq.",
+        unit="ms",
+        minimum=1000,
+    )
+    broker_heartbeat_interval_ms: Setting[int] = Setting(
+        "How often this gateway says that it is alive; at most a third of broker.session.timeout.ms. Only with"
+        " kgw.engine=seaweedmq.",
+        unit="ms",
+        minimum=100,
+    )
+    offsets_topic_num_partitions: Setting[int] = Setting(
+        "In how many shares the consumer groups are spread over the gateways of a cluster; the same for all of them,"
+        " and never changed later. Only with kgw.engine=seaweedmq.",
+        minimum=1,
+        maximum=10_000,
+    )
     kgw_seaweedmq_embedded_dir: Setting[str] = Setting(
         "Instead of kgw.seaweedmq.masters: kgw starts a SeaweedFS of its own, which keeps everything in this directory,"
         " and stops it when it stops itself.",

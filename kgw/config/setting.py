@@ -32,7 +32,11 @@ class Setting(Generic[T_co]):
         minimum: int | None = None,
         maximum: int | None = None,
         choices: tuple[str, ...] = (),
+        dynamic: bool = False,
     ) -> None:
+        """
+        @param dynamic: of a property of kgw's own: it can be altered without a restart, where topics inherit it.
+        """
         self._doc = doc
         self._unit = unit
         self._type = type
@@ -40,6 +44,7 @@ class Setting(Generic[T_co]):
         self._minimum = minimum
         self._maximum = maximum
         self._choices = choices
+        self._dynamic = dynamic
 
     def __set_name__(self, owner: type[object], attribute: str) -> None:
         self._attribute = attribute
@@ -55,6 +60,7 @@ class Setting(Generic[T_co]):
             minimum=definition.minimum if self._minimum is None else self._minimum,
             maximum=definition.maximum if self._maximum is None else self._maximum,
             choices=self._choices or definition.choices,
+            dynamic=self._dynamic or definition.dynamic,
             unit=self._unit,
             doc=self._doc,
         )

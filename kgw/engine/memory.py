@@ -15,7 +15,7 @@ from kgw.engine.local.key_map import KeyMap
 from kgw.engine.local.pace import Pace
 from kgw.engine.local.rewriting import Rules, add_keys, rewritten
 from kgw.errors import ErrorCode, KafkaError, WireError
-from kgw.interfaces import ILogEngine, IPartitionLog
+from kgw.interfaces import Columns, ILogEngine, IPartitionLog
 from kgw.log.producer_state import ProducerStates
 from kgw.model import (
     NO_OFFSET,
@@ -87,7 +87,7 @@ class MemoryPartitionLog:
         self._end = 0
         self._listeners: dict[Callable[[int], None], None] = {}
 
-    def append(self, batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
+    def append(self, batch: RecordBatch, acks: int = -1, columns: Columns | None = None) -> Deferred[Appended]:
         """Append one batch; fires at once, whatever C{acks}."""
         return execute(self._append, batch)
 
@@ -321,6 +321,8 @@ class MemoryLogEngine:
 
     They last as long as this object: stopped and started again it still holds those of the topics that are named.
     """
+
+    tables = None
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kgw.errors import ErrorCode, KafkaError, WireError
+from kgw.errors import ErrorCode, KafkaError, Rejected, WireError
 from kgw.model import LogConfig
 from kgw.wire.compression import CompressionType
 from kgw.wire.records import RecordBatch, WrongMagic
@@ -11,18 +11,6 @@ from kgw.wire.records import RecordBatch, WrongMagic
 _ZSTD = 7
 #: As large as one batch's records may become when the broker has to look into it.
 MAX_DECOMPRESSED_BYTES = 256 << 20
-
-
-class Rejected(KafkaError):
-    """
-    Single records of a batch are refused (KIP-467).
-
-    @ivar records: index in the batch and reason, of each.
-    """
-
-    def __init__(self, code: ErrorCode, message: str, records: list[tuple[int, str]]) -> None:
-        super().__init__(code, message)
-        self.records = records
 
 
 def admit(records: bytes | memoryview | None, config: LogConfig, version: int, now_ms: int) -> RecordBatch:

@@ -1,4 +1,4 @@
-"""AlterPartitionReassignments (key 45): other replicas for partitions, of which this node is the only one (KIP-455)."""
+"""AlterPartitionReassignments (key 45): other replicas for partitions, which kgw chooses itself (KIP-455)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ async def handle(request: Request, call: Call) -> Response:
     """
     Check each partition's new replicas as Kafka's controller does.
 
-    What passes is the assignment there is already, for there is no other node; so nothing moves, ever.
+    What passes is the assignment there is already, for a partition has one replica, and kgw itself says which broker
+    leads it; so nothing moves, ever.
     """
     response = Response(allow_replication_factor_change=request.allow_replication_factor_change, error_message=None)
     for asked in request.topics:
@@ -85,20 +86,25 @@ def _check(name: str, asked: RequestPartition, call: Call) -> None:
         raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"Unable to find partition {name}:{index}.")
     if asked.replicas is None:
         raise KafkaError(ErrorCode.NO_REASSIGNMENT_IN_PROGRESS, "No partition reassignment is in progress.")
-    _check_replicas(asked.replicas, call.services.cluster.node_id)
+    cluster = call.services.cluster
+    _check_replicas(asked.replicas, cluster.leader(topic, index).node_id, cluster.node_ids())
 
 
-def _check_replicas(replicas: list[int], node_id: int) -> None:
+def _check_replicas(replicas: list[int], leader: int, nodes: list[int]) -> None:
     """In the words of Kafka's C{ReplicationControlManager.validateManualPartitionAssignment}."""
     said = "The manual partition assignment includes"
     if not replicas:
         raise KafkaError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"{said} an empty replica list.")
     for replica in sorted(replicas):
-        if replica != node_id:
+        if replica not in nodes:
             reason = f"{said} broker {replica}, but no such broker is registered."
             raise KafkaError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, reason)
-    if len(replicas) > 1:
-        raise KafkaError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"{said} the broker {node_id} more than once.")
+    for replica in set(replicas):
+        if replicas.count(replica) > 1:
+            raise KafkaError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"{said} the broker {replica} more than once.")
+    if replicas != [leader]:
+        reason = f"{said} brokers {replicas}, but the partition has one replica, and kgw keeps it at broker {leader}."
+        raise KafkaError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, reason)
 
 
 def refuse(request: Request, code: ErrorCode) -> Response:

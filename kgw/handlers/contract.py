@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kgw.log.topics import TopicCatalog
     from kgw.peer_log import PeerLog
     from kgw.quotas.client_quotas import ClientQuotas
+    from kgw.schema.validation import SchemaPolicy
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ class Services:
     @ivar dynamic_configs: what brokers and groups were told while kgw ran.
     @ivar metrics: what is counted of requests and records.
     @ivar quotas: how fast clients may be.
+    @ivar schemas: looks into records that name a schema; C{None} without a schema registry.
     """
 
     config: Config
@@ -57,6 +59,7 @@ class Services:
     dynamic_configs: DynamicConfigs
     quotas: ClientQuotas
     metrics: Metrics = field(default_factory=Metrics, kw_only=True)
+    schemas: SchemaPolicy | None = field(default=None, kw_only=True)
 
 
 class Peer(Protocol):
@@ -164,7 +167,7 @@ class Call:
 
 
 #: Answers a frame with the bytes that the general way would give, at once or later; C{None} sends it the general way.
-Shortcut = Callable[[bytes], "list[Buffer] | Deferred[list[Buffer]] | None"]
+Shortcut = Callable[[bytes, "Peer"], "list[Buffer] | Deferred[list[Buffer]] | None"]
 #: Makes the shortcut of one version.
 MakeShortcut = Callable[[Services, int], Shortcut]
 

@@ -120,6 +120,8 @@ async def _create(asked: RequestTopic, validate_only: bool, deadline: float, cal
         [(one.partition_index, one.broker_ids) for one in asked.assignments],
         {one.name: one.value for one in asked.configs},
     )
+    if call.services.schemas is not None and call.services.topics.get(asked.name) is None:
+        await call.services.schemas.check_topic(asked.name)
     topic = await call.before(deadline, lambda: call.services.topics.create(new, validate_only))
     row = ResponseTopic(name=topic.name, topic_id=topic.id, error_message=None)
     if call.version >= 5:

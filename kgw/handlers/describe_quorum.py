@@ -1,4 +1,4 @@
-"""DescribeQuorum (key 55): who keeps the cluster's metadata: this node, alone (KIP-595, KIP-836, KIP-853)."""
+"""DescribeQuorum (key 55): who keeps the metadata: all brokers, led by the controller (KIP-595, KIP-836, KIP-853)."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Response:
 
 async def handle(request: Request, call: Call) -> Response:
     """
-    Answer that this node leads a quorum of one.
+    Answer that the brokers are the voters of a quorum, which the controller leads.
 
     The metadata is in the state store and not in a log, so all its offsets are 0: nothing is ever behind. As in Kafka
     there is one thing to ask for, partition 0 of C{__cluster_metadata}; for anything else all rows are
@@ -93,14 +93,20 @@ async def handle(request: Request, call: Call) -> Response:
     asked = [(topic.topic_name, [one.partition_index for one in topic.partitions]) for topic in request.topics]
     if asked != [(METADATA_TOPIC, [0])]:
         return Response(error_message=None, topics=[_unknown(topic) for topic in request.topics])
-    here = call.services.cluster.here(call.peer)
     now_ms = int(call.services.clock.seconds() * 1000)
-    voter = ResponseReplica(here.node_id, last_fetch_timestamp=now_ms, last_caught_up_timestamp=now_ms)
-    partition = ResponsePartition(error_message=None, leader_id=here.node_id, current_voters=[voter])
+    cluster = call.services.cluster
+    brokers = cluster.brokers(call.peer)
+    voters = [
+        ResponseReplica(node_id, last_fetch_timestamp=now_ms, last_caught_up_timestamp=now_ms)
+        for node_id in cluster.node_ids()
+    ]
+    partition = ResponsePartition(error_message=None, leader_id=cluster.controller_id, current_voters=voters)
     return Response(
         error_message=None,
         topics=[ResponseTopic(METADATA_TOPIC, [partition])],
-        nodes=[ResponseNode(here.node_id, [ResponseListener(call.peer.listener, here.host, here.port)])],
+        nodes=[
+            ResponseNode(one.node_id, [ResponseListener(call.peer.listener, one.host, one.port)]) for one in brokers
+        ],
     )
 
 

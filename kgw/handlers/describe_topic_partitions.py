@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
-from kgw.model import OPERATIONS_OMITTED, TOPIC_OPERATIONS, Topic
+from kgw.model import OPERATIONS_OMITTED, TOPIC_OPERATIONS, Leader, Topic
 from kgw.wire.message import array, field, message
 from kgw.wire.primitives import BOOL, INT16, INT32, STRING, UUID
 
@@ -110,24 +110,26 @@ def _unknown(name: str, call: Call) -> ResponseTopic:
 
 
 def _describe(topic: Topic, indexes: range, call: Call) -> ResponseTopic:
-    logs, node = call.services.logs, [call.services.cluster.node_id]
     return ResponseTopic(
         name=topic.name,
         topic_id=topic.id,
         is_internal=topic.is_internal,
-        partitions=[
-            ResponsePartition(
-                partition_index=index,
-                leader_id=node[0],
-                leader_epoch=logs.partition(topic.name, index).leader_epoch,
-                replica_nodes=node,
-                isr_nodes=node,
-                eligible_leader_replicas=[],
-                last_known_elr=[],
-            )
-            for index in indexes
-        ],
+        partitions=[_partition(index, call.services.cluster.leader(topic, index)) for index in indexes],
         topic_authorized_operations=TOPIC_OPERATIONS,
+    )
+
+
+def _partition(index: int, leader: Leader) -> ResponsePartition:
+    nodes = [leader.node_id] if leader.node_id >= 0 else []
+    return ResponsePartition(
+        error_code=ErrorCode.NONE if nodes else ErrorCode.LEADER_NOT_AVAILABLE,
+        partition_index=index,
+        leader_id=leader.node_id,
+        leader_epoch=leader.epoch,
+        replica_nodes=nodes,
+        isr_nodes=nodes,
+        eligible_leader_replicas=[],
+        last_known_elr=[],
     )
 
 

@@ -10,6 +10,7 @@ from twisted.internet.task import deferLater
 from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
 from kgw.handlers.fetch_waiting import Waiting
+from kgw.handlers.leadership import MOVED, current_leader, endpoints
 from kgw.interfaces import IPartitionLog
 from kgw.metrics import TopicMeter
 from kgw.wire.message import array, field, message
@@ -247,6 +248,8 @@ class _Reading:
         self._may_wait = request.max_wait_ms > 0 and bool(session.partitions)
         self._rows: dict[PartitionKey, _Row] = {}
         self._at_once = False
+        #: Of partitions that are led elsewhere.
+        self._leaders: set[int] = set()
         self.least = min(request.min_bytes, self._most)
         self.size = 0
         self.logs: list[IPartitionLog] = []
@@ -259,6 +262,7 @@ class _Reading:
         """Read every partition of the session in its order, as far as there is room in the answer."""
         self.size = 0
         self.logs.clear()
+        self._leaders.clear()
         # a copy, for another request of the session may come while a read waits
         partitions = list(self._session.partitions.items())
         # not less than one byte, which is what a first batch of any size asks for
@@ -280,7 +284,7 @@ class _Reading:
                 row = await self._read(key, wanted)
             except KafkaError as error:
                 self._at_once = True
-                row = _Row(_refused(key.partition, error.code), 0, self._meter(key.topic))
+                row = _Row(self._refused(key, error.code), 0, self._meter(key.topic))
             self._rows[key] = row
             self.size += row.size
 
@@ -345,6 +349,14 @@ class _Reading:
             meter,
         )
 
+    def _refused(self, key: PartitionKey, code: ErrorCode) -> ResponsePartition:
+        row = _refused(key.partition, code)
+        if code in MOVED:
+            leader = current_leader(key.topic, key.partition, self._call.services)
+            row.current_leader = ResponseCurrentLeader(leader.node_id, leader.epoch)
+            self._leaders.add(leader.node_id)
+        return row
+
     def answer(self) -> Response:
         """The answer, with the rows that the session has to tell."""
         topics: list[ResponseTopic] = []
@@ -365,7 +377,11 @@ class _Reading:
                 last = key.topic
                 topics.append(ResponseTopic(topic=last) if isinstance(last, str) else ResponseTopic(topic_id=last))
             topics[-1].partitions.append(partition)
-        return Response(session_id=self._session.id, responses=topics)
+        nodes = [
+            ResponseNodeEndpoint(one.node_id, one.host, one.port, one.rack)
+            for one in endpoints(self._leaders, self._call.services, self._call.peer)
+        ]
+        return Response(session_id=self._session.id, responses=topics, node_endpoints=nodes)
 
 
 def _refused(partition: int, code: ErrorCode) -> ResponsePartition:

@@ -47,14 +47,21 @@ class KeyType(IntEnum):
 
 
 async def handle(request: Request, call: Call) -> Response:
-    """Answer with this node for every group and transactional id."""
+    """Answer with the broker of every group, and with this node for transactional ids."""
     keys = request.coordinator_keys if call.version >= 4 else [request.key]
     if request.key_type not in (KeyType.GROUP, KeyType.TRANSACTION):
         what = "share groups are not served here" if request.key_type == KeyType.SHARE else "unknown key type"
         return _answer([_row(key, ErrorCode.INVALID_REQUEST, what) for key in keys], call.version)
-    here = call.services.cluster.here(call.peer)
-    rows = [ResponseCoordinator(key=key, node_id=here.node_id, host=here.host, port=here.port) for key in keys]
-    return _answer(rows, call.version)
+    return _answer([_found(key, request.key_type, call) for key in keys], call.version)
+
+
+def _found(key: str, key_type: int, call: Call) -> ResponseCoordinator:
+    cluster = call.services.cluster
+    # whoever is asked gives out producer ids
+    broker = cluster.coordinator(key, call.peer) if key_type == KeyType.GROUP else cluster.here(call.peer)
+    if broker is None:
+        return _row(key, ErrorCode.COORDINATOR_NOT_AVAILABLE, "the group is on its way to another broker")
+    return ResponseCoordinator(key=key, node_id=broker.node_id, host=broker.host, port=broker.port)
 
 
 def _row(key: str, code: ErrorCode, message: str | None = None) -> ResponseCoordinator:

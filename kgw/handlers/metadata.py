@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Api, Call
-from kgw.model import CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS, Topic
+from kgw.model import CLUSTER_OPERATIONS, OPERATIONS_OMITTED, TOPIC_OPERATIONS, Leader, Topic
 from kgw.wire.message import array, field, message
 from kgw.wire.primitives import BOOL, INT16, INT32, STRING, UUID, ZERO_UUID
 
@@ -109,6 +109,8 @@ async def _topic(asked: RequestTopic, may_create: bool, call: Call) -> ResponseT
             if not (may_create and call.services.config.auto_create_topics_enable):
                 catalog.check_name(asked.name)
                 raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+            if call.services.schemas is not None:
+                await call.services.schemas.check_topic(asked.name)
             topic = await catalog.auto_create(asked.name)
     except KafkaError as error:
         return ResponseTopic(error_code=error.code, name=asked.name)
@@ -116,21 +118,26 @@ async def _topic(asked: RequestTopic, may_create: bool, call: Call) -> ResponseT
 
 
 def _describe(topic: Topic, call: Call) -> ResponseTopic:
-    logs, node = call.services.logs, [call.services.cluster.node_id]
     return ResponseTopic(
         name=topic.name,
         topic_id=topic.id,
         is_internal=topic.is_internal,
-        partitions=[
-            ResponsePartition(
-                partition_index=index,
-                leader_id=node[0],
-                leader_epoch=logs.partition(topic.name, index).leader_epoch,
-                replica_nodes=node,
-                isr_nodes=node,
-            )
-            for index in range(topic.partitions)
-        ],
+        partitions=[_partition(index, call.services.cluster.leader(topic, index)) for index in range(topic.partitions)],
+    )
+
+
+def _partition(index: int, leader: Leader) -> ResponsePartition:
+    if leader.node_id < 0:
+        return ResponsePartition(
+            error_code=ErrorCode.LEADER_NOT_AVAILABLE, partition_index=index, leader_id=-1, leader_epoch=leader.epoch
+        )
+    nodes = [leader.node_id]
+    return ResponsePartition(
+        partition_index=index,
+        leader_id=leader.node_id,
+        leader_epoch=leader.epoch,
+        replica_nodes=nodes,
+        isr_nodes=nodes,
     )
 
 

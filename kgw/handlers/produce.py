@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
-from kgw.errors import ErrorCode, KafkaError
-from kgw.handlers.admission import Rejected, admit
-from kgw.handlers.contract import Api, Call
+from kgw.errors import ErrorCode, KafkaError, Rejected
+from kgw.handlers.admission import admit
+from kgw.handlers.contract import Api, Call, Peer, Services
+from kgw.handlers.leadership import MOVED, current_leader, endpoints
 from kgw.metrics import TopicMeter
 from kgw.model import Appended
 from kgw.wire.message import array, field, message
@@ -121,6 +123,7 @@ async def handle(request: Request, call: Call) -> Response | None:
     now_ms = int(call.services.clock.seconds() * 1000)
     topics = []
     meters = call.services.metrics.topics
+    schemas = call.services.schemas
     pending: list[tuple[ResponsePartition, Deferred[Appended], RecordBatch, TopicMeter]] = []
     for topic in request.topic_data:
         rows = []
@@ -133,33 +136,56 @@ async def handle(request: Request, call: Call) -> Response | None:
                 meter = meters.of(name)
                 # started one after the other, awaited together: they share what the log does for a group
                 batch = admit(partition.records, log.config, call.version, now_ms)
-                pending.append((row, log.append(batch, request.acks), batch, meter))
-            except Rejected as error:
-                _fail(row, error)
-                row.record_errors = [ResponseRecordError(index, text) for index, text in error.records]
-                meter.failed_produce_requests += 1
+                if schemas is None or not schemas.looks_into(name, log.config):
+                    appending = log.append(batch, request.acks)
+                else:
+                    where = (name, partition.index)
+                    appending = schemas.append(log, where, batch, request.acks, request.timeout_ms / 1000)
+                pending.append((row, appending, batch, meter))
             except KafkaError as error:
                 _fail(row, error)
                 meter.failed_produce_requests += error.code not in EXPECTED
             meter.produce_requests += 1
             rows.append(row)
         topics.append(ResponseTopic(topic.name, topic.topic_id, rows))
-    for row, appending, batch, meter in pending:
-        try:
-            appended = await appending
-        except KafkaError as error:
-            _fail(row, error)
-            meter.failed_produce_requests += error.code not in EXPECTED
-        else:
-            meter.messages_in += batch.last_offset_delta + 1
-            meter.bytes_in += batch.size
-            row.base_offset = appended.base_offset
-            row.log_append_time_ms = appended.log_append_time_ms
-            row.log_start_offset = appended.log_start_offset
+    try:
+        for row, appending, batch, meter in pending:
+            try:
+                appended = await appending
+            except KafkaError as error:
+                _fail(row, error)
+                meter.failed_produce_requests += error.code not in EXPECTED
+            else:
+                meter.messages_in += batch.last_offset_delta + 1
+                meter.bytes_in += batch.size
+                row.base_offset = appended.base_offset
+                row.log_append_time_ms = appended.log_append_time_ms
+                row.log_start_offset = appended.log_start_offset
+    except CancelledError:
+        # the client has gone: there is nobody to tell of those that fail later
+        for _, appending, _, _ in pending:
+            appending.addErrback(_untold)
+        raise
     if request.acks == 0:
         _raise_first(topics)
         return None
-    return Response(topics)
+    response = Response(topics)
+    tell_leaders(response, call.services, call.peer)
+    return response
+
+
+def tell_leaders(response: Response, services: Services, peer: Peer) -> None:
+    """Say of the partitions that are led elsewhere by whom, and how to reach them (KIP-951)."""
+    moved = [
+        (topic, row) for topic in response.responses for row in topic.partition_responses if row.error_code in MOVED
+    ]
+    if not moved:
+        return
+    for topic, row in moved:
+        leader = current_leader(topic.name or topic.topic_id, row.index, services)
+        row.current_leader = ResponseCurrentLeader(leader.node_id, leader.epoch)
+    nodes = endpoints((row.current_leader.leader_id for _, row in moved), services, peer)
+    response.node_endpoints = [ResponseNodeEndpoint(one.node_id, one.host, one.port, one.rack) for one in nodes]
 
 
 def _name(topic_id: bytes, call: Call) -> str:
@@ -173,6 +199,12 @@ def _fail(row: ResponsePartition, error: KafkaError) -> None:
     row.error_code = error.code
     row.error_message = error.message or None
     row.base_offset = -1
+    if isinstance(error, Rejected):
+        row.record_errors = [ResponseRecordError(index, text) for index, text in error.records]
+
+
+def _untold(failure: Failure) -> None:
+    failure.trap(KafkaError, CancelledError)
 
 
 def _raise_first(topics: list[ResponseTopic]) -> None:

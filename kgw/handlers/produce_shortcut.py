@@ -23,6 +23,7 @@ from kgw.handlers.produce import (
     Response,
     ResponsePartition,
     ResponseTopic,
+    tell_leaders,
 )
 from kgw.metrics import TopicMeter
 from kgw.model import Appended, Buffer
@@ -31,7 +32,7 @@ from kgw.wire.primitives import decode_uvarint
 from kgw.wire.records import RecordBatch
 
 if TYPE_CHECKING:
-    from kgw.handlers.contract import Services
+    from kgw.handlers.contract import Peer, Services
 
 _INT32 = struct.Struct(">i")
 _CLIENT_ID = struct.Struct(">h")
@@ -85,11 +86,12 @@ class ProduceShortcut:
         self._known: dict[bytes, _Known] = {}
         self._lengths: list[int] = []
 
-    def __call__(self, frame: bytes) -> list[Buffer] | Deferred[list[Buffer]] | None:
+    def __call__(self, frame: bytes, peer: Peer) -> list[Buffer] | Deferred[list[Buffer]] | None:
         """
         Answer a request, if it is of the common kind.
 
         @param frame: the request without its size, at least ten bytes of it.
+        @param peer: who sent it.
         """
         services = self._services
         try:
@@ -115,7 +117,10 @@ class ProduceShortcut:
                 end = at + size
             if size <= 0 or end != len(frame):
                 return None
-            log = services.logs.partition(self._name(known), known.partition)
+            name = self._name(known)
+            log = services.logs.partition(name, known.partition)
+            if services.schemas is not None and services.schemas.looks_into(name, log.config):
+                return None
             now_ms = int(services.clock.seconds() * 1000)
             batch = admit(memoryview(frame)[at : at + size], log.config, self._version, now_ms)
         except (KafkaError, WireError, IndexError, struct.error):
@@ -128,7 +133,7 @@ class ProduceShortcut:
             meter.messages_in += batch.last_offset_delta + 1
             meter.bytes_in += size
             return [self._answer(frame, known, appending.result)]
-        return appending.addCallbacks(self._answers, self._refusal, (frame, known, batch), {}, (frame, known))
+        return appending.addCallbacks(self._answers, self._refusal, (frame, known, batch), {}, (frame, known, peer))
 
     def _name(self, known: _Known) -> str:
         """The topic's name; looked up anew where it is named by id, for it may have been deleted."""
@@ -148,7 +153,7 @@ class ProduceShortcut:
         known.meter.bytes_in += batch.size
         return [self._answer(frame, known, appended)]
 
-    def _refusal(self, failure: Failure, frame: bytes, known: _Known) -> list[Buffer]:
+    def _refusal(self, failure: Failure, frame: bytes, known: _Known, peer: Peer) -> list[Buffer]:
         """The answer to a batch that the log did not take; anything but L{KafkaError} is the dispatcher's."""
         error = failure.value
         if not isinstance(error, KafkaError):
@@ -156,7 +161,9 @@ class ProduceShortcut:
         known.meter.failed_produce_requests += error.code not in EXPECTED
         self._services.metrics.count_errors(API.name, [error.code])
         row = ResponsePartition(known.partition, error.code, -1, error_message=error.message or None)
-        buffers = _encode(self._version, Response([ResponseTopic(known.topic, known.topic_id, [row])]))
+        response = Response([ResponseTopic(known.topic, known.topic_id, [row])])
+        tell_leaders(response, self._services, peer)
+        buffers = _encode(self._version, response)
         (correlation_id,) = _INT32.unpack_from(frame, 4)
         return [encode_response_header(sum(map(len, buffers)), correlation_id, self._flexible), *buffers]
 

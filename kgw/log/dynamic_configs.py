@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import IStateStore
 from kgw.model import ConfigChange, LogConfig
+from kgw.turns import OwnTurns, Turns
 
 if TYPE_CHECKING:
     from kgw.config import Config
@@ -44,11 +45,19 @@ class DynamicConfigs:
 
     log = Logger()
 
-    def __init__(self, store: IStateStore, config: Config, node_id: int, check: Callable[[LogConfig], None]) -> None:
+    def __init__(
+        self,
+        store: IStateStore,
+        config: Config,
+        node_id: int,
+        check: Callable[[LogConfig], None],
+        turns: Turns | None = None,
+    ) -> None:
         """
         @param config: what was read at the start.
         @param node_id: this broker.
         @param check: raises L{KafkaError} where the engine cannot offer what topics are to inherit.
+        @param turns: where other gateways change these facts, too.
         """
         self.config = config
         self._store = store
@@ -57,7 +66,12 @@ class DynamicConfigs:
         self._cluster: dict[str, str] = {}
         self._node: dict[str, str] = {}
         self._groups: dict[str, dict[str, str]] = {}
+        #: As they were read last.
+        self._facts: dict[str, bytes] | None = None
+        #: What is not obeyed, by key, name and text, so that it is said once.
+        self._refused: set[tuple[str, str, str]] = set()
         self._lock = DeferredLock()
+        self._turns = turns or OwnTurns()
         self._listeners: list[Callable[[Config], Deferred[None]]] = []
 
     def start(self) -> Deferred[None]:
@@ -66,7 +80,15 @@ class DynamicConfigs:
 
         @return: fires when C{config} is what was in force last; fails with C{KAFKA_STORAGE_ERROR}.
         """
-        return self._change(self._start)
+        return self._lock.run(self._start)
+
+    def refresh(self) -> Deferred[None]:
+        """
+        Read the facts anew, which another gateway may have changed, and obey them.
+
+        @return: fails with C{KAFKA_STORAGE_ERROR}.
+        """
+        return self._lock.run(self._refresh)
 
     def watch(self, listener: Callable[[Config], Deferred[None]]) -> None:
         """
@@ -115,11 +137,20 @@ class DynamicConfigs:
     def _change(self, work: Callable[..., Coroutine[Deferred[Any], Any, T]], *args: object) -> Deferred[T]:
         # a Deferred of its own: a client that goes away must not break off a change half way
         answer: Deferred[T] = Deferred()
-        self._lock.run(work, *args).addCallbacks(answer.callback, answer.errback)
+        self._turns.run(self._lock.run, work, *args).addCallbacks(answer.callback, answer.errback)
         return answer
+
+    async def _refresh(self) -> None:
+        before = self._node, self._cluster
+        await self._start()
+        if (self._node, self._cluster) != before:
+            for listener in self._listeners:
+                await listener(self.config)
 
     async def _start(self) -> None:
         facts = dict(await self._store.scan(_PREFIX))
+        if facts == self._facts:
+            return
         cluster = _decode(_CLUSTER_KEY, facts.get(_CLUSTER_KEY))
         node = _decode(self._node_key, facts.get(self._node_key))
         self._groups = {
@@ -127,6 +158,10 @@ class DynamicConfigs:
             for key, value in facts.items()
             if key.startswith(_GROUPS)
         }
+        self._facts = facts
+        self._node, self._cluster = {}, {}
+        self.config = self._obeying(self._node, self._cluster)
+        refused: set[tuple[str, str, str]] = set()
         # property by property: one that an older or newer kgw took must not cost all the others
         for texts, kept, key in ((cluster, self._cluster, _CLUSTER_KEY), (node, self._node, self._node_key)):
             for name, text in sorted(texts.items()):
@@ -135,12 +170,15 @@ class DynamicConfigs:
                     self.config = self._obeying(self._node, self._cluster)
                 except KafkaError as error:
                     del kept[name]
-                    self.log.warn(
-                        "{key}: {name} was altered once and is not obeyed: {reason}",
-                        key=key,
-                        name=name,
-                        reason=error.message,
-                    )
+                    refused.add((key, name, text))
+                    if (key, name, text) not in self._refused:
+                        self.log.warn(
+                            "{key}: {name} was altered once and is not obeyed: {reason}",
+                            key=key,
+                            name=name,
+                            reason=error.message,
+                        )
+        self._refused = refused
 
     @property
     def _node_key(self) -> str:
@@ -186,6 +224,7 @@ class DynamicConfigs:
         self.log.info("altered {names} of group {group}", names=_altered(before, after), group=group_id)
 
     async def _keep(self, key: str, configs: Mapping[str, str]) -> None:
+        self._facts = None
         if not configs:
             await self._store.commit({}, [key])
             return

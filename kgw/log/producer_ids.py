@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import IStateStore
+from kgw.turns import OwnTurns, Turns
 
 #: How many ids are reserved at a time (Kafka: C{ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE}).
 BLOCK_SIZE = 1000
@@ -26,11 +27,13 @@ class ProducerIds:
     what is left of a block when the process ends is never used.
     """
 
-    def __init__(self, store: IStateStore) -> None:
+    def __init__(self, store: IStateStore, turns: Turns | None = None) -> None:
         """
         @param store: open, for as long as ids are asked for.
+        @param turns: where other gateways give out ids, too.
         """
         self._store = store
+        self._turns = turns or OwnTurns()
         self._next = 0
         self._end = 0
         self._waiting: deque[Deferred[int]] = deque()
@@ -53,7 +56,10 @@ class ProducerIds:
 
     def _reserve(self) -> None:
         # Read again each time: a commit that failed may have been written all the same.
-        Deferred.fromCoroutine(self._reserved_block()).addCallbacks(self._hand_out, self._give_up)
+        self._turns.run(self._reserve_block).addCallbacks(self._hand_out, self._give_up)
+
+    def _reserve_block(self) -> Deferred[int]:
+        return Deferred.fromCoroutine(self._reserved_block())
 
     async def _reserved_block(self) -> int:
         stored = await self._store.get(KEY)

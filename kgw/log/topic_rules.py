@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -54,9 +54,12 @@ class TopicRules:
 
     log = Logger()
 
-    def __init__(self, config: Config, node_id: int) -> None:
+    def __init__(self, config: Config, nodes: Callable[[], Collection[int]]) -> None:
+        """
+        @param nodes: the brokers there are.
+        """
         self.config = config
-        self._node_id = node_id
+        self._nodes = nodes
         self._clamp_told = False
 
     def partitions(self, new: NewTopic) -> int:
@@ -110,10 +113,16 @@ class TopicRules:
             replicas = self.config.default_replication_factor
         if replicas > 1:
             if self.config.kgw_strict_replication:
+                nodes = len(self._nodes())
+                why = (
+                    "a partition has one replica here"
+                    if replicas <= nodes
+                    else f"only {nodes} broker(s) are registered"
+                )
                 raise KafkaError(
                     ErrorCode.INVALID_REPLICATION_FACTOR,
                     f"Unable to replicate the partition {replicas} time(s): The target replication factor of "
-                    f"{replicas} cannot be reached because only 1 broker(s) are registered.",
+                    f"{replicas} cannot be reached because {why}.",
                 )
             self._tell_clamp(new.name)
         return count
@@ -178,20 +187,24 @@ class TopicRules:
 
     def _check_replicas(self, topic: str, replicas: Sequence[int], size: int | None) -> int:
         """
-        Check the replicas of one partition, which must name this node.
+        Check the replicas of one partition, which must name a broker that there is; kgw itself says which one leads it.
 
         @param size: how many replicas the partitions before had, or C{None}.
         @return: how many it has.
         """
         problem = None
-        stranger = next((node for node in sorted(replicas) if node != self._node_id), None)
+        nodes = self._nodes()
+        strangers = [node for node in sorted(replicas) if node not in nodes]
+        is_clamped = len(replicas) > 1
         if not replicas:
             problem = "includes an empty replica list."
         elif len(set(replicas)) != len(replicas):
             twice = next(node for node in sorted(replicas) if replicas.count(node) > 1)
             problem = f"includes the broker {twice} more than once."
-        elif stranger is not None and (self.config.kgw_strict_replication or self._node_id not in replicas):
-            problem = f"includes broker {stranger}, but no such broker is registered."
+        elif strangers and (self.config.kgw_strict_replication or len(strangers) == len(replicas)):
+            problem = f"includes broker {strangers[0]}, but no such broker is registered."
+        elif is_clamped and self.config.kgw_strict_replication:
+            problem = f"includes {len(replicas)} replicas, but a partition has one here."
         elif size is not None and len(replicas) != size:
             problem = (
                 f"includes a partition with {len(replicas)} replica(s), but this is not consistent with previous "
@@ -199,7 +212,7 @@ class TopicRules:
             )
         if problem is not None:
             raise KafkaError(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"The manual partition assignment {problem}")
-        if stranger is not None:
+        if is_clamped:
             self._tell_clamp(topic)
         return len(replicas)
 
@@ -208,7 +221,7 @@ class TopicRules:
             return
         self._clamp_told = True
         self.log.warn(
-            "topic {topic} asks for more than one replica; this node is alone, so topics here have one"
+            "topic {topic} asks for more than one replica; topics here have one"
             " (said once; kgw.strict.replication=true refuses such requests)",
             topic=topic,
         )

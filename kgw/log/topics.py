@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
@@ -15,18 +12,15 @@ from twisted.python.failure import Failure
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import ILogEngine, IStateStore
-from kgw.log.topic_rules import MAX_PARTITIONS, TopicRules, check_name
-from kgw.model import HEALTH_TOPIC, ConfigChange, NewTopic, Topic
+from kgw.log.topic_facts import PREFIX, encode_topic, new_id, stored_topic
+from kgw.log.topic_rules import TopicRules, check_name
+from kgw.model import HEALTH_TOPIC, ConfigChange, LogConfig, NewTopic, Topic
+from kgw.turns import OwnTurns, Turns
 
 if TYPE_CHECKING:
     from kgw.config import Config
 
 T = TypeVar("T")
-
-_PREFIX = "topics/"
-
-#: The largest fact that a state store takes, in bytes.
-_MAX_FACT_BYTES = 1 << 20
 
 
 def _metric_name(name: str) -> str:
@@ -34,38 +28,20 @@ def _metric_name(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _new_id() -> bytes:
-    """A random topic id; none that starts with "-" in base64url, which command lines take for an option."""
-    while True:
-        made = uuid4().bytes
-        if not base64.urlsafe_b64encode(made).startswith(b"-"):
-            return made
+class Others(Protocol):
+    """What there is to do where other gateways have the same topics."""
 
+    def learn(self, topic: Topic, config: LogConfig) -> Deferred[None]:
+        """See L{kgw.interfaces.ISharedLogs.learn}."""
 
-def _encode(topic: Topic) -> bytes:
-    fact = {
-        "id": base64.urlsafe_b64encode(topic.id).decode().rstrip("="),
-        "partitions": topic.partitions,
-        "configs": dict(topic.configs),
-    }
-    encoded = json.dumps(fact, sort_keys=True).encode()
-    if len(encoded) > _MAX_FACT_BYTES:
-        raise KafkaError(ErrorCode.INVALID_CONFIG, f"The configs of topic '{topic.name}' are too large.")
-    return encoded
+    def forget(self, topic: Topic) -> Deferred[None]:
+        """See L{kgw.interfaces.ISharedLogs.forget}."""
 
+    def nodes(self) -> Collection[int]:
+        """The node ids of all live gateways."""
 
-def found_topic(name: str, partitions: int) -> tuple[str, bytes]:
-    """
-    The fact, key and value, of a topic that an engine was found to hold, with a new id.
-
-    It is committed before L{TopicCatalog.start} by whoever opens the engine, unless there is such a key.
-
-    @raise KafkaError: C{INVALID_TOPIC_EXCEPTION} or C{INVALID_PARTITIONS}: there cannot be such a topic.
-    """
-    check_name(name)
-    if not 0 < partitions <= MAX_PARTITIONS:
-        raise KafkaError(ErrorCode.INVALID_PARTITIONS, f"{partitions} partitions")
-    return _PREFIX + name, _encode(Topic(name, _new_id(), partitions, {}, ()))
+    def settled(self, topic: Topic) -> Deferred[None]:
+        """Fires when a new topic's partitions are led, or that takes too long; never fails."""
 
 
 class TopicCatalog:
@@ -81,20 +57,32 @@ class TopicCatalog:
 
     log = Logger()
 
-    def __init__(self, store: IStateStore, engine: ILogEngine, config: Config, node_id: int) -> None:
+    def __init__(
+        self,
+        store: IStateStore,
+        engine: ILogEngine,
+        config: Config,
+        node_id: int,
+        turns: Turns | None = None,
+        others: Others | None = None,
+    ) -> None:
         """
-        @param node_id: this node, the only one that can hold replicas.
+        @param node_id: this node.
+        @param turns: where other gateways change topics, too.
+        @param others: what else is to be done then.
         """
         self._store = store
         self._engine = engine
         self._config = config
-        self._rules = TopicRules(config, node_id)
+        self._rules = TopicRules(config, others.nodes if others is not None else lambda: (node_id,))
         self._node_id = node_id
         self._topics: dict[str, Topic] = {}
         self._by_id: dict[bytes, Topic] = {}
         self._metric_names: dict[str, str] = {}
         self._sorted: list[Topic] | None = []
         self._lock = DeferredLock()
+        self._turns = turns or OwnTurns()
+        self._others = others
         self._auto: dict[str, list[Deferred[Topic]]] = {}
         self._deletion_listeners: list[Callable[[str], Deferred[None]]] = []
 
@@ -104,7 +92,16 @@ class TopicCatalog:
 
         @return: fires when every topic can be used; fails with C{KAFKA_STORAGE_ERROR}.
         """
-        return self._change(self._start)
+        return self._lock.run(self._start)
+
+    def refresh(self) -> Deferred[None]:
+        """
+        Read the facts anew, which other gateways may have changed.
+
+        @return: fires when what they created is shown, what they altered is obeyed, and what they deleted is gone with
+            all that belonged to it here; fails with C{KAFKA_STORAGE_ERROR}.
+        """
+        return self._lock.run(self._refresh)
 
     def watch_deletions(self, listener: Callable[[str], Deferred[None]]) -> None:
         """
@@ -130,6 +127,14 @@ class TopicCatalog:
             self._sorted = [topic for topic in shown if not topic.is_internal]
         return list(self._sorted)
 
+    def known(self) -> list[Topic]:
+        """All topics, internal ones too, in no order."""
+        return list(self._topics.values())
+
+    def partition_counts(self) -> dict[bytes, int]:
+        """How many partitions each topic has, by its id; internal ones too."""
+        return {id: topic.partitions for id, topic in self._by_id.items()}
+
     def check_name(self, name: str) -> None:
         """
         Check that C{name} may be the name of a topic, be there one or not.
@@ -146,7 +151,8 @@ class TopicCatalog:
             C{INVALID_PARTITIONS}, C{INVALID_REPLICATION_FACTOR}, C{INVALID_REPLICA_ASSIGNMENT},
             C{INVALID_REQUEST} or C{KAFKA_STORAGE_ERROR}.
         """
-        return self._change(self._create, new, validate_only)
+        creating = self._change(self._create, new, validate_only)
+        return creating if validate_only else creating.addCallback(self._settle)
 
     def auto_create(self, name: str) -> Deferred[Topic]:
         """
@@ -166,7 +172,8 @@ class TopicCatalog:
         waiting = self._auto.setdefault(name, [])
         waiting.append(answer)
         if len(waiting) == 1:
-            self._lock.run(self._auto_create, name).addBoth(self._auto_created, name)
+            creating: Deferred[Topic] = self._turns.run(self._lock.run, self._auto_create, name)
+            creating.addCallback(self._settle).addBoth(self._auto_created, name)
         return answer
 
     def extend(
@@ -184,7 +191,8 @@ class TopicCatalog:
         @return: fires with the topic as it is then; fails with C{UNKNOWN_TOPIC_OR_PARTITION},
             C{INVALID_PARTITIONS}, C{INVALID_REPLICA_ASSIGNMENT} or C{KAFKA_STORAGE_ERROR}.
         """
-        return self._change(self._extend, name, count, assignments, validate_only)
+        extending = self._change(self._extend, name, count, assignments, validate_only)
+        return extending if validate_only else extending.addCallback(self._settle)
 
     def alter(
         self, name: str, changes: Iterable[ConfigChange], replacing: bool = False, validate_only: bool = False
@@ -204,7 +212,8 @@ class TopicCatalog:
 
         @return: fires when all logs do.
         """
-        return self._change(self._reconfigure, config)
+        # no fact is changed, so it is always our turn
+        return self._lock.run(self._reconfigure, config)
 
     def delete(self, name: str, id: bytes | None = None) -> Deferred[Topic]:
         """
@@ -219,26 +228,41 @@ class TopicCatalog:
     def _change(self, work: Callable[..., Coroutine[Deferred[Any], Any, T]], *args: object) -> Deferred[T]:
         # a Deferred of its own: a client that goes away must not break off a change half way
         answer: Deferred[T] = Deferred()
-        self._lock.run(work, *args).addCallbacks(answer.callback, answer.errback)
+        self._turns.run(self._lock.run, work, *args).addCallbacks(answer.callback, answer.errback)
         return answer
 
+    def _settle(self, topic: Topic) -> Deferred[Topic]:
+        """Clients that have just created a topic go on with it at once."""
+        if self._others is None:
+            return succeed(topic)
+        return self._others.settled(topic).addCallback(lambda _: topic)
+
+    async def _refresh(self) -> None:
+        others = self._others
+        assert others is not None, "nobody else changes topics"
+        found = {topic.name: topic for topic in [self._decode(*fact) for fact in await self._store.scan(PREFIX)]}
+        for topic in list(self._topics.values()):
+            there = found.get(topic.name)
+            if there is None or there.id != topic.id:
+                self._hide(topic)
+                await others.forget(topic)
+                for listener in self._deletion_listeners:
+                    await listener(topic.name)
+        for topic in found.values():
+            before = self._topics.get(topic.name)
+            if topic != before:
+                await others.learn(topic, self._config.log_config(topic.configs))
+                self._show(topic)
+
     async def _start(self) -> None:
-        topics = [self._decode(key, value) for key, value in await self._store.scan(_PREFIX)]
+        topics = [self._decode(key, value) for key, value in await self._store.scan(PREFIX)]
         await self._engine.start([(topic, self._config.log_config(topic.configs)) for topic in topics])
         for topic in topics:
             self._show(topic)
 
     def _decode(self, key: str, value: bytes) -> Topic:
-        try:
-            fact = json.loads(value)
-            id = base64.b64decode(fact["id"] + "==", altchars=b"-_", validate=True)
-            count = int(fact["partitions"])
-            configs = {str(name): str(text) for name, text in fact["configs"].items()}
-            if len(id) != 16 or not 0 < count <= MAX_PARTITIONS:
-                raise ValueError("the id or the number of partitions is out of bounds")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"the stored fact {key!r} is damaged: {error}") from error
-        return self._topic(key.removeprefix(_PREFIX), id, count, configs)
+        topic = stored_topic(key, value)
+        return self._topic(topic.name, topic.id, topic.partitions, topic.configs)
 
     def _topic(self, name: str, id: bytes, count: int, configs: Mapping[str, str]) -> Topic:
         return Topic(name, id, count, configs, (self._node_id,) * count)
@@ -254,10 +278,10 @@ class TopicCatalog:
 
     async def _create(self, new: NewTopic, validate_only: bool) -> Topic:
         topic = self._plan(new)
-        fact = _encode(topic)
+        fact = encode_topic(topic)
         if validate_only:
             return topic
-        key = _PREFIX + topic.name
+        key = PREFIX + topic.name
         await self._store.commit({key: fact})
         try:
             await self._engine.create(topic, self._config.log_config(topic.configs))
@@ -286,12 +310,12 @@ class TopicCatalog:
         longer = replace(topic, partitions=count, assignments=(self._node_id,) * count)
         if validate_only:
             return longer
-        key = _PREFIX + name
-        await self._store.commit({key: _encode(longer)})
+        key = PREFIX + name
+        await self._store.commit({key: encode_topic(longer)})
         try:
             await self._engine.create(longer, self._config.log_config(longer.configs))
         except Exception:
-            await self._take_back({key: _encode(topic)}, [])
+            await self._take_back({key: encode_topic(topic)}, [])
             raise
         self._show(longer)
         self.log.info("extended topic {topic} to {count} partition(s)", topic=name, count=count)
@@ -308,10 +332,10 @@ class TopicCatalog:
         config = self._config.log_config(configs)
         self._engine.check_config(config)
         altered = replace(topic, configs=configs)
-        fact = _encode(altered)
+        fact = encode_topic(altered)
         if validate_only or configs == before:
             return altered
-        await self._store.commit({_PREFIX + name: fact})
+        await self._store.commit({PREFIX + name: fact})
         self._engine.configure(altered, config)
         self._show(altered)
         names = (one for one in before.keys() | configs.keys() if before.get(one) != configs.get(one))
@@ -332,7 +356,7 @@ class TopicCatalog:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if id is None else ErrorCode.UNKNOWN_TOPIC_ID)
         if id is not None and topic.id != id:
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
-        await self._store.commit({}, [_PREFIX + name])
+        await self._store.commit({}, [PREFIX + name])
         self._hide(topic)
         await self._free(topic)
         for listener in self._deletion_listeners:
@@ -368,4 +392,4 @@ class TopicCatalog:
             )
         configs = self._rules.configs(new.configs)
         self._engine.check_config(self._config.log_config(configs))
-        return self._topic(new.name, _new_id(), self._rules.partitions(new), configs)
+        return self._topic(new.name, new_id(), self._rules.partitions(new), configs)

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from kgw.config import Config
 from kgw.config.operation import private_endpoint
+from kgw.engine.bridge import IBridge, ThreadBridge
 from kgw.errors import StartError
 from kgw.gateway import Gateway
 from kgw.manhole.keys import AuthorizedKeys, host_key
@@ -35,9 +36,10 @@ class _Realm(TerminalRealm):
 
     sessionFactory: Any
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, bridge: IBridge) -> None:
         super().__init__()
         self._gateway = gateway
+        self._bridge = bridge
 
     def requestAvatar(self, avatarId: bytes | tuple[()], mind: object, *interfaces: Any) -> tuple[Any, Any, Any]:
         """See C{twisted.cred.portal.IRealm}."""
@@ -45,7 +47,7 @@ class _Realm(TerminalRealm):
 
         def channel(original: Any) -> Channel:
             made = Channel(original)
-            made.gateway, made.who = self._gateway, who
+            made.gateway, made.who, made.bridge = self._gateway, who, self._bridge
             return made
 
         self.sessionFactory = channel
@@ -62,10 +64,10 @@ class _Guard(WrappingFactory):
         return None if len(self.protocols) >= MOST_CONNECTIONS else super().buildProtocol(addr)
 
 
-def _ssh(gateway: Gateway, authorized: AuthorizedKeys, key: Key) -> ConchFactory:
+def _ssh(gateway: Gateway, bridge: IBridge, authorized: AuthorizedKeys, key: Key) -> ConchFactory:
     """Conch's server, with one host key."""
     # Conch's annotation of its keys is that of another time
-    factory: Any = ConchFactory(Portal(_Realm(gateway), [SSHPublicKeyChecker(authorized)]))
+    factory: Any = ConchFactory(Portal(_Realm(gateway, bridge), [SSHPublicKeyChecker(authorized)]))
     factory.publicKeys = {key.sshType(): key.public()}
     factory.privateKeys = {key.sshType(): key}
     # without them, groups of fixed size are agreed on
@@ -83,6 +85,8 @@ class Manhole:
         """
         self._gateway = gateway
         self._reactor = reactor
+        # its one thread lives only while it is asked for something
+        self._bridge = ThreadBridge(reactor, 1, name="kgw-manhole")
         self._guard: _Guard | None = None
         self._port: IListeningPort | None = None
 
@@ -106,7 +110,7 @@ class Manhole:
         """
         config = self._gateway.config
         authorized = AuthorizedKeys(config.kgw_manhole_authorized_keys_file)
-        guard = self._guard = _Guard(_ssh(self._gateway, authorized, host_key(_host_key_file(config))))
+        guard = self._guard = _Guard(_ssh(self._gateway, self._bridge, authorized, host_key(_host_key_file(config))))
         endpoint = config.kgw_manhole_endpoint
         try:
             self._port = await serverFromString(self._reactor, private_endpoint(endpoint)).listen(guard)
@@ -114,6 +118,7 @@ class Manhole:
             raise StartError(f"kgw.manhole.endpoint cannot listen on {endpoint}: {error.socketError}") from error
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise StartError(f"kgw.manhole.endpoint cannot use {endpoint}: {error}") from error
+        self._bridge.start()
 
     async def stop(self) -> None:
         """Let nobody in any more, and end all sessions."""
@@ -123,6 +128,8 @@ class Manhole:
         if self._guard is not None:
             for connection in list(self._guard.protocols):
                 connection.abortConnection()
+        if port is not None:
+            self._bridge.stop()
 
     def banner(self) -> list[str]:
         """Where it is."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from kgw.engine.bridge import IBridge
 from kgw.errors import ErrorCode, KafkaError
 from kgw.gateway import Gateway
 from kgw.handlers.contract import Services
@@ -27,10 +28,13 @@ _MOST_EVENTS = 20
 
 _HELP = (
     ("conns()", "the connections of clients: who, what software, how much is on its way"),
+    ("brokers()", "the nodes of the cluster: where they are, what each leads, when it was heard of"),
     ('topics("orders*")', "topics and how much is in them; without a pattern all"),
     ('groups("orders*")', "consumer groups and how far they are behind; without a pattern all"),
     ('group("billing")', "one group: its members, its offsets, what happened to it lately"),
     ('log("orders", 0)', "one partition's log: its bounds and what it obeys"),
+    ("schemas()", "the schema registry, and what became of records that name a schema"),
+    ("compatible(new, old)", 'Avro schemas as text; others: compatible(new, old, "FULL", "JSON")'),
     ('trace("billing")', "print what a group, a client id, an address or address:port says from now on"),
     ("untrace()", 'stop printing; untrace("billing") stops one'),
     ("gateway", "the service itself: gateway.config, gateway.services, gateway.connections"),
@@ -43,14 +47,18 @@ class Names:
     What a session may call. Nothing here blocks: what has to wait is a Deferred, which the prompt shows when it fires.
     """
 
-    def __init__(self, gateway: Gateway, write: Callable[[str], None], has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self, gateway: Gateway, write: Callable[[str], None], has_room: Callable[[], bool], bridge: IBridge
+    ) -> None:
         """
         @param write: prints a line at any time.
         @param has_room: whether the other end takes what is printed.
+        @param bridge: runs what would keep clients waiting.
         """
         self._gateway = gateway
         self._write = write
         self._has_room = has_room
+        self._bridge = bridge
         self._traces: dict[str, Trace] = {}
 
     def namespace(self) -> dict[str, Any]:
@@ -58,10 +66,13 @@ class Names:
         return {
             "gateway": self._gateway,
             "conns": self.conns,
+            "brokers": self.brokers,
             "topics": self.topics,
             "groups": self.groups,
             "group": self.group,
             "log": self.log,
+            "schemas": self.schemas,
+            "compatible": self.compatible,
             "trace": self.trace,
             "untrace": self.untrace,
             "help": self.help,
@@ -95,6 +106,33 @@ class Names:
             ],
             "no client is connected",
         )
+
+    def brokers(self) -> Table:
+        """The nodes of the cluster that are alive, as this one sees it."""
+        cluster = self._services.cluster
+        rows = []
+        for node in cluster.standings():
+            own = self._services.config.advertised_listeners.values()
+            addresses = [f"{host}:{port}" for host, port in node.listeners.values() or own] or ["as it was reached"]
+            roles = ["this one"] if node.node_id == cluster.node_id else []
+            roles += ["controller"] if node.node_id == cluster.controller_id else []
+            roles += ["leaving"] if node.is_leaving else []
+            led = "all" if node.partitions is None else node.partitions
+            slots = "all" if node.slots is None else node.slots
+            rows.append(
+                (
+                    node.node_id,
+                    " ".join(addresses),
+                    node.rack,
+                    ", ".join(roles),
+                    led,
+                    slots,
+                    node.silence_s,
+                    node.incarnation[:8],
+                )
+            )
+        columns = ("node", "address", "rack", "is", "leads", "group slots", "heartbeat age s", "incarnation")
+        return Table(columns, rows, "no node is alive: this one is out of the cluster for now")
 
     def topics(self, pattern: str = "*") -> Deferred[Table]:
         """Topics whose names fit a shell's pattern, and what is in them."""
@@ -213,6 +251,42 @@ class Names:
             ],
         )
 
+    def schemas(self) -> Page:
+        """The schema registry, and what became of records, over all and by topic."""
+        policy = self._services.schemas
+        if policy is None:
+            return Page("no schema registry is configured (kgw.schema.registry.url)")
+        state = policy.registry.state
+        numbers = Table(("number", "is"), sorted(policy.measure().items()))
+        results = Table(
+            ("result", "records"), [(name, n) for name, n in policy.counts.records.items() if n], "none yet"
+        )
+        topics = Table(
+            ("topic", "records"),
+            [
+                (topic, " ".join(f"{name}={count}" for name, count in sorted(found.items())))
+                for topic, found in sorted(policy.counts.topics.items())
+            ],
+            "of no topic",
+            _WIDE,
+        )
+        answers = "answers" if state.available else f"does not answer: {state.why}"
+        return Page(f"schema registry {policy.registry.describe()} {answers}", numbers, results, topics)
+
+    def compatible(self, new: str, old: str, level: str = "BACKWARD", type: str = "AVRO") -> Deferred[Table]:
+        """
+        What stands in the way of a new schema, after an old one.
+
+        @param new: its text.
+        @param level: C{BACKWARD}, C{FORWARD} or C{FULL}.
+        @param type: C{AVRO}, C{JSON} or C{PROTOBUF}.
+        @raise TypeError: a schema is no text.
+        """
+        if not isinstance(new, str) or not isinstance(old, str):
+            raise TypeError("schemas are texts: compatible('\"long\"', '\"int\"')")
+        found: Deferred[Table] = self._bridge.call(_compared, new, old, str(level).upper(), str(type).upper())
+        return found
+
     def trace(self, what: str, requests: int = MOST_REQUESTS) -> Page:
         """
         Print the requests and answers of a group's or a client's connections from now on.
@@ -238,6 +312,17 @@ class Names:
         for one in ended:
             self._gateway.traces.remove(self._traces.pop(one))
         return Page(f"{len(ended)} {'trace' if len(ended) == 1 else 'traces'} ended")
+
+
+def _compared(new: str, old: str, level: str, kind: str) -> Table:
+    """Compare schemas; on a thread, which imports what that takes."""
+    from kgw.schema.compatibility import Level, incompatibilities
+    from kgw.schema.model import RegisteredSchema, ResolvedSchema, SchemaType
+
+    one, other = (ResolvedSchema(RegisteredSchema(0, SchemaType(kind), text)) for text in (new, old))
+    found = incompatibilities(one, [other], Level(level))
+    rows = [(one.rule, one.path, one.message) for one in found]
+    return Table(("rule", "at", "what"), rows, "nothing stands in the way", _WIDE)
 
 
 def in_words(error: BaseException) -> str:

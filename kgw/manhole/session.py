@@ -14,6 +14,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kgw.engine.bridge import IBridge
 from kgw.gateway import Gateway
 from kgw.manhole.names import Names, in_words
 
@@ -91,20 +92,22 @@ class Session(ConchManhole):
 
     ps = (b">>> ", b"... ")
 
-    def __init__(self, gateway: Gateway, unsent: Callable[[], int], who: str) -> None:
+    def __init__(self, gateway: Gateway, unsent: Callable[[], int], who: str, bridge: IBridge) -> None:
         """
         @param unsent: how many bytes the other end has not taken yet.
         @param who: for the log.
+        @param bridge: runs what would keep clients waiting.
         """
         super().__init__()
         self._gateway = gateway
         self._unsent = unsent
         self._who = who
+        self._bridge = bridge
         self._names: Names | None = None
 
     def connectionMade(self) -> None:
         """Begin with the names of this session."""
-        names = self._names = Names(self._gateway, self._line, self._has_room)
+        names = self._names = Names(self._gateway, self._line, self._has_room, self._bridge)
         leave = Leave()
         self.namespace = {**names.namespace(), "exit": leave, "quit": leave, "__name__": "manhole"}
         super().connectionMade()
@@ -113,7 +116,9 @@ class Session(ConchManhole):
 
     def initializeScreen(self) -> None:
         """A word of welcome, below what stands on the terminal."""
-        self.terminal.write(f"kgw, node {self._gateway.config.node_id}; help() names what there is\n".encode())
+        self.terminal.write(
+            f"kgw, node {self._gateway.services.cluster.node_id}; help() names what there is\n".encode()
+        )
         self.terminal.write(self.ps[self.pn])
         self.setInsertMode()
 
@@ -161,10 +166,12 @@ class Channel(TerminalSession):
 
     @ivar gateway: set by the realm.
     @ivar who: likewise.
+    @ivar bridge: likewise.
     """
 
     gateway: Gateway
     who: str
+    bridge: IBridge
     width, height = _WIDTH, _HEIGHT
     chainedProtocolFactory: Any
 
@@ -175,7 +182,7 @@ class Channel(TerminalSession):
     def openShell(self, proto: Any) -> None:
         """Begin a session."""
         channel = proto.session
-        prompt = Terminal(Session, self.gateway, lambda: len(channel.buf or b""), self.who)
+        prompt = Terminal(Session, self.gateway, lambda: len(channel.buf or b""), self.who, self.bridge)
         self.chainedProtocolFactory = lambda: prompt
         super().openShell(proto)
         self._prompt = prompt

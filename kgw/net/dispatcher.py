@@ -157,7 +157,7 @@ class Dispatcher:
         started = self._now()
         if route.shortcut is not None:
             try:
-                short = route.shortcut(frame)
+                short = route.shortcut(frame, peer)
             except Exception as error:
                 return self._took(self._refuse(route, *self._read(route, frame, peer, started), error), route, started)
             if isinstance(short, list):  # the commonest, and a Deferred, being abstract, is slow to tell

@@ -14,6 +14,7 @@ from kgw.interfaces import IStateStore
 from kgw.quotas.entities import CLIENT_ID, IP, USER, Entity, Filter, check_entity, check_limit, entity_of, shown
 from kgw.quotas.meters import Meters
 from kgw.quotas.rate import Windows
+from kgw.turns import OwnTurns, Turns
 
 #: The one fact: a JSON list of objects, C{{"entity": {"user": ...}, "limits": {"producer_byte_rate": ...}}}.
 _KEY = "client-quotas"
@@ -47,17 +48,23 @@ class ClientQuotas:
 
     log = Logger()
 
-    def __init__(self, store: IStateStore, windows: Windows, now: Callable[[], float]) -> None:
+    def __init__(
+        self, store: IStateStore, windows: Windows, now: Callable[[], float], turns: Turns | None = None
+    ) -> None:
         """
         @param now: seconds, from any beginning, that never fall.
+        @param turns: where other gateways change these facts, too.
         """
         self.active = False
         self.limits_connections = False
         self._store = store
         self._now = now
         self._quotas: dict[Entity, dict[str, float]] = {}
+        #: As it was read or written last.
+        self._fact: bytes | None = None
         self._meters = Meters(windows)
         self._lock = DeferredLock()
+        self._turns = turns or OwnTurns()
         self._listeners: list[Callable[[], None]] = []
 
     def start(self) -> Deferred[None]:
@@ -66,7 +73,15 @@ class ClientQuotas:
 
         @return: fails with C{KAFKA_STORAGE_ERROR}.
         """
-        return Deferred.fromCoroutine(self._start())
+        return self._lock.run(self._start)
+
+    def refresh(self) -> Deferred[None]:
+        """
+        Read the fact anew, which another gateway may have changed, and enforce it.
+
+        @return: fails with C{KAFKA_STORAGE_ERROR}.
+        """
+        return self._lock.run(self._start)
 
     def watch(self, listener: Callable[[], None]) -> None:
         """Have C{listener} called, which does not raise, after every alteration."""
@@ -94,7 +109,8 @@ class ClientQuotas:
             become too many; fails with C{KAFKA_STORAGE_ERROR}.
         """
         answer: Deferred[dict[Entity, KafkaError | None]] = Deferred()
-        self._lock.run(self._alter, tuple(alterations), validate_only).addCallbacks(answer.callback, answer.errback)
+        altering = self._turns.run(self._lock.run, self._alter, tuple(alterations), validate_only)
+        altering.addCallbacks(answer.callback, answer.errback)
         return answer
 
     def charge(self, client_id: str, work: float, produced: int) -> int:
@@ -130,7 +146,12 @@ class ClientQuotas:
 
     async def _start(self) -> None:
         fact = await self._store.get(_KEY)
-        for names, limits in [] if fact is None else _decode(fact):
+        if fact == self._fact:
+            return
+        found = [] if fact is None else _decode(fact)
+        self._fact = fact
+        self._quotas = {}
+        for names, limits in found:
             entity = entity_of(names)
             for key, value in limits.items():
                 try:
@@ -179,7 +200,7 @@ class ClientQuotas:
         if not validate_only:
             await self._store.commit({_KEY: fact})
             altered = [entity for entity in results if after.get(entity) != self._quotas.get(entity)]
-            self._quotas = after
+            self._quotas, self._fact = after, fact
             self.log.info("altered quotas of {entities}", entities=_listed(altered))
             self._obey()
         return results

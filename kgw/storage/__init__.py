@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,6 +19,7 @@ from kgw.engine.memory import MemoryLogEngine
 from kgw.engine.memory_state import MemoryStateStore
 from kgw.errors import StartError
 from kgw.interfaces import ILogEngine, IStateStore
+from kgw.shared.sharing import Sharing
 
 #: Where the data directory keeps topics, committed offsets and other small facts.
 _FACTS_FILE = "state.sqlite"
@@ -34,11 +35,13 @@ class Storage:
     @ivar cluster_id: which cluster the data are of; known once L{open} has fired, as are the others.
     @ivar logs: not started, which is the topic catalog's to do.
     @ivar facts: open.
+    @cvar is_shared: whether other gateways have the same data; then L{join} is called once L{open} has fired.
     """
 
     cluster_id: str
     logs: ILogEngine
     facts: IStateStore
+    is_shared = False
 
     def open(self) -> Deferred[None]:
         """
@@ -56,6 +59,15 @@ class Storage:
         @return: fails as C{work} does, save where the engine is waited for.
         """
         return work()
+
+    def join(self, sharing: Sharing, bound: Mapping[str, tuple[str, int]]) -> Deferred[None]:
+        """
+        Become one of the gateways that share the data; may be cancelled.
+
+        @param bound: host and port of the listeners that have some.
+        @return: fails with L{StartError}.
+        """
+        raise TypeError("nobody shares these data")
 
     def close(self) -> Deferred[None]:
         """Stop the engine, close the store and let go of everything; of what was opened, where that is not all."""

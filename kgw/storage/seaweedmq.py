@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import base64
+import os
+import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from OpenSSL import SSL, crypto
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
+from kgw.brokers.interfaces import CATALOG_LOCK
 from kgw.config import Config
 from kgw.engine.bridge import IBridge, ThreadBridge
 from kgw.engine.seaweed.broker import Broker
 from kgw.engine.seaweed.calls import Calls
+from kgw.engine.seaweed.connections import Connections
 from kgw.engine.seaweed.discovery import Discovery
 from kgw.engine.seaweed.embedded import Embedded
-from kgw.engine.seaweed.engine import SeaweedLogEngine
 from kgw.engine.seaweed.filer import Filer
-from kgw.engine.seaweed.filer_state import FilerStateStore
+from kgw.engine.seaweed.filer_state import ROOT as STATE_ROOT
+from kgw.engine.seaweed.folder_watch import FolderListener, FolderWatch
+from kgw.engine.seaweed.h2.client import GrpcConnection, connect
 from kgw.engine.seaweed.h2.security import Security, certificates, client_options, read_security
 from kgw.engine.seaweed.history_cache import HistoryCache
 from kgw.engine.seaweed.layout import Layout
+from kgw.engine.seaweed.locks import FilerLocks, Sections
+from kgw.engine.seaweed.meeting_place import FilerMeetingPlace
 from kgw.engine.seaweed.offset_files import OffsetFact, OffsetFiles, OffsetKey
+from kgw.engine.seaweed.partition_facts import PREFIX as PARTITIONS_PREFIX
 from kgw.engine.seaweed.publishing import Publishing
+from kgw.engine.seaweed.shared_engine import SharedSeaweedLogEngine
+from kgw.engine.seaweed.shared_state import SharedStateStore
 from kgw.errors import KafkaError, StartError
 from kgw.group_model import CommittedOffset
 from kgw.groups import facts as group_facts
-from kgw.interfaces import ILogEngine
-from kgw.log.topics import found_topic
+from kgw.log.topic_facts import found_topic, stored_topic
+from kgw.model import HEALTH_FACTS
+from kgw.shared.sharing import Ground, Sharing
 from kgw.storage import Storage
 
 log = Logger("kgw.engine.seaweed")
@@ -39,6 +50,12 @@ log = Logger("kgw.engine.seaweed")
 _COMPLAIN_S = 5.0
 _RETRY_S = 1.0
 _CLUSTER_KEY = "cluster/id"
+#: The lock under which the columns of topics are changed.
+_COLUMNS_LOCK = "kgw-columns"
+#: What the keys begin with that one gateway at a time has in its hands; all others are changed in turns.
+OWN_KEYS = (group_facts.PREFIX, group_facts.QUARANTINE_PREFIX, PARTITIONS_PREFIX, HEALTH_FACTS)
+#: How long a call may take by which gateways learn of one another, in seconds.
+_MEETING_S = 3.0
 
 
 class Parts(NamedTuple):
@@ -47,6 +64,10 @@ class Parts(NamedTuple):
 
     @ivar where: which SeaweedFS it is, for people.
     @ivar decoder: where log files are decoded, so that no call waits for a thread because of it.
+    @ivar place: where gateways meet; C{sections} is what one of them at a time does.
+    @ivar may_lead: whether this gateway may publish and acknowledge at this moment.
+    @ivar may_wait: whether what it may not at this moment may wait for C{when_known}; see
+        L{kgw.engine.seaweed.surroundings.Surroundings}.
     """
 
     where: str
@@ -56,11 +77,16 @@ class Parts(NamedTuple):
     filer: Filer
     broker: Broker
     layout: Layout
-    store: FilerStateStore
+    store: SharedStateStore
     security: Security | None
+    place: FilerMeetingPlace
+    sections: Sections
+    may_lead: Callable[[], bool]
+    may_wait: Callable[[], bool] = lambda: False
+    when_known: Callable[[], Deferred[None]] = lambda: succeed(None)
 
 
-def make_engine(parts: Parts, config: Config, reactor: Any) -> ILogEngine:
+def make_engine(parts: Parts, config: Config, reactor: Any) -> SharedSeaweedLogEngine:
     """The engine on these parts, not started."""
     publishing = Publishing(
         reactor=reactor,
@@ -71,8 +97,13 @@ def make_engine(parts: Parts, config: Config, reactor: Any) -> ILogEngine:
         security=parts.security,
         unflushed_max_bytes=config.kgw_seaweedmq_unflushed_max_bytes,
         timeout_s=config.kgw_seaweedmq_timeout_ms / 1000,
+        may_send=parts.may_lead,
     )
-    return SeaweedLogEngine(
+    return SharedSeaweedLogEngine(
+        alone=lambda work: parts.sections.run(_COLUMNS_LOCK, lambda _: _awaited(work)),
+        may_lead=parts.may_lead,
+        may_wait=parts.may_wait,
+        when_known=parts.when_known,
         where=parts.where,
         layout=parts.layout,
         broker=parts.broker,
@@ -95,16 +126,20 @@ class SeaweedStorage(Storage):
 
     It is waited for, however long it takes: an engine that is not there is no reason to end, as it would be none for
     a broker that has lost its disk's other half. Only what an operator has to change in the configuration is.
+
+    Other gateways may be on the same SeaweedMQ.
     """
+
+    is_shared = True
 
     def __init__(
         self,
         config: Config,
         reactor: Any,
-        engine: Callable[[Parts, Config, Any], ILogEngine] = make_engine,
+        engine: Callable[[Parts, Config, Any], Any] = make_engine,
     ) -> None:
         """
-        @param engine: makes the engine of its parts.
+        @param engine: makes the engine of its parts, which is both L{ILogEngine} and L{ISharedLogs}.
         @raise StartError: C{weed} or a certificate cannot be used.
         """
         self._config = config
@@ -119,14 +154,23 @@ class SeaweedStorage(Storage):
             self._embedded = Embedded(
                 reactor, config.kgw_seaweedmq_embedded_dir, self._calls, config.kgw_seaweedmq_embedded_memory_bytes
             )
+        # what keeps a gateway's lease waits for nobody else's calls
+        self._meeting_bridge = ThreadBridge(reactor, 2, "kgw-meet")
+        self._meeting_calls = Calls(self._meeting_bridge, self._security, _MEETING_S)
+        self._connections = Connections(self._connected)
+        self._sharing: Sharing | None = None
+        self._watch: FolderWatch | None = None
         self._parts: Parts | None = None
         self._masters: tuple[str, ...] = ()
-        self._running = self._read_store = False
+        self._made: Any = None
+        self._bridges = (self._bridge, self._decoder, self._meeting_bridge)
+        self._running = False
         self._why = ""
 
     async def _open(self) -> None:
-        for bridge in (self._bridge, self._decoder):
+        for bridge in self._bridges:
             bridge.start()
+        self._connections.start()
         self._running = True
         masters = self._config.kgw_seaweedmq_masters
         if self._embedded is not None:
@@ -134,15 +178,34 @@ class SeaweedStorage(Storage):
             masters = tuple(self._embedded.masters)
         parts = self._parts = self._compose(masters)
         self.facts = parts.store
-        self.logs = self._engine(parts, self._config, self._reactor)
+        self.logs = self._made = self._engine(parts, self._config, self._reactor)
         parts.discovery.start()
         self._masters = masters
+        await self._until_done(parts.discovery.ready)
 
-        async def read() -> None:
+    def join(self, sharing: Sharing, bound: Mapping[str, tuple[str, int]]) -> Deferred[None]:
+        """See L{Storage.join}; the engine is waited for."""
+        return Deferred.fromCoroutine(self._join(sharing, bound))
+
+    async def _join(self, sharing: Sharing, bound: Mapping[str, tuple[str, int]]) -> None:
+        parts, engine = self._parts, self._made
+        assert parts is not None, "it was not opened"
+        self._sharing = sharing
+        ground = Ground(parts.place, parts.sections, parts.store, engine)
+
+        async def join() -> None:
             await parts.discovery.ready()
-            await self._read(parts)
+            await sharing.join(ground, bound)
 
-        await self._until_done(lambda: Deferred.fromCoroutine(read()))
+        async def read(_: object) -> None:
+            await self._read(parts, sharing)
+
+        await self._until_done(lambda: Deferred.fromCoroutine(join()))
+        # others may be about to do the same
+        await self._until_done(lambda: parts.sections.run(CATALOG_LOCK, read))
+        listener = _TopicListener(sharing.changed)
+        self._watch = self._watching(parts.discovery, f"{STATE_ROOT}/topics", listener)
+        self._watch.start()
 
     def while_away(self, work: Callable[[], Deferred[None]]) -> Deferred[None]:
         """See L{Storage.while_away}: an engine that has just gone is waited for as one that is not there yet."""
@@ -150,6 +213,8 @@ class SeaweedStorage(Storage):
 
     async def _close(self) -> None:
         parts, self._parts = self._parts, None
+        if self._watch is not None:
+            self._watch.stop()
         try:
             if parts is not None:
                 await self.logs.stop()
@@ -158,27 +223,57 @@ class SeaweedStorage(Storage):
             if parts is not None:
                 parts.discovery.stop()
                 parts.filer.stop()
+            await self._connections.stop()
             self._calls.stop()
+            self._meeting_calls.stop()
             # last of all: until here records were written to it
             if self._embedded is not None:
                 await self._embedded.stop()
             if self._running:
                 self._running = False
-                for bridge in (self._bridge, self._decoder):
+                for bridge in self._bridges:
                     bridge.stop()
 
     def _compose(self, masters: tuple[str, ...]) -> Parts:
         calls, reactor = self._calls, self._reactor
+
+        def may_write() -> bool:
+            return self._sharing is not None and self._sharing.may_write()
+
         try:
             discovery = Discovery(calls, reactor, masters)
         except ValueError as error:
             raise StartError(f"kgw.seaweedmq.masters: {error}") from error
-        filer = Filer(calls, discovery.filer_address, discovery.filer_http)
+        filer = Filer(calls, discovery.filer_address, discovery.filer_http, may_write=may_write)
         broker = Broker(calls, filer, discovery.broker_address)
-        store = FilerStateStore(filer, reactor, routes=[offset_files()])
-        layout = Layout(store, broker, filer, reactor)
-        where = self._embedded.directory if self._embedded is not None else ",".join(masters)
-        return Parts(where, self._decoder, calls, discovery, filer, broker, layout, store, self._security)
+        meeting_filer = Filer(self._meeting_calls, discovery.filer_address, discovery.filer_http)
+        locks = FilerLocks(self._meeting_calls, discovery.filer_address)
+        sections = Sections(locks, reactor, f"{socket.gethostname()} {os.getpid()}")
+        store = SharedStateStore(filer, reactor, sections, may_write, OWN_KEYS, routes=[offset_files()])
+        return Parts(
+            where=self._embedded.directory if self._embedded is not None else ",".join(masters),
+            decoder=self._decoder,
+            calls=calls,
+            discovery=discovery,
+            filer=filer,
+            broker=broker,
+            layout=Layout(store, broker, filer, reactor),
+            store=store,
+            security=self._security,
+            place=FilerMeetingPlace(
+                meeting_filer, locks, lambda folder, listener: self._watching(discovery, folder, listener), reactor
+            ),
+            sections=sections,
+            may_lead=lambda: self._sharing is not None and self._sharing.may_lead(),
+            may_wait=lambda: self._sharing is not None and self._sharing.may_wait(),
+            when_known=lambda: succeed(None) if self._sharing is None else self._sharing.when_known(),
+        )
+
+    def _connected(self, address: str) -> Deferred[GrpcConnection]:
+        return connect(self._reactor, address, self._security, _MEETING_S)
+
+    def _watching(self, discovery: Discovery, folder: str, listener: FolderListener) -> FolderWatch:
+        return FolderWatch(self._connections, discovery.filer_address, self._reactor, folder, listener)
 
     async def _until_done(self, work: Callable[[], Deferred[None]]) -> None:
         """Do something again and again where the engine goes away meanwhile; an operator is told that it is away."""
@@ -198,15 +293,15 @@ class SeaweedStorage(Storage):
         finally:
             complaint.stop()
 
-    async def _read(self, parts: Parts) -> None:
-        if not self._read_store:
-            await parts.store.open()
-            self._read_store = True
+    async def _read(self, parts: Parts, sharing: Sharing) -> None:
+        await sharing.enter()
+        await parts.store.recover()
         self.cluster_id = await self._identify(parts.store)
         await parts.layout.load()
         await self._adopt(parts)
+        await parts.store.drained()
 
-    async def _identify(self, store: FilerStateStore) -> str:
+    async def _identify(self, store: SharedStateStore) -> str:
         """The cluster's id, kept in the filer from the first gateway on."""
         kept, wanted = await store.get(_CLUSTER_KEY), self._config.kgw_cluster_id
         if kept is None:
@@ -226,9 +321,14 @@ class SeaweedStorage(Storage):
             except KafkaError as error:
                 log.warn("engine topic {topic} is no topic of kgw's: {reason}", topic=name, reason=error.message)
                 continue
-            if await parts.store.get(key) is None:
+            kept = await parts.store.get(key)
+            if kept is None:
                 await parts.store.commit({key: fact})
                 log.info("found topic {topic} with {count} partition(s) in SeaweedMQ", topic=name, count=partitions)
+            topic = stored_topic(key, kept or fact)
+            if topic.id not in parts.layout.known():
+                # also what a gateway that ended just here has left to do
+                await parts.layout.create(topic)
 
     def _complain(self) -> None:
         if self._embedded is not None:
@@ -245,6 +345,25 @@ class SeaweedStorage(Storage):
             advice=advice,
             why=f" ({self._why})" if self._why else "",
         )
+
+
+async def _awaited(work: Callable[[], Deferred[Any]]) -> Any:
+    return await work()
+
+
+class _TopicListener:
+    """Told of changes in the folder of topics; it matters only that there are some."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+
+    def changed(self, directory: str, name: str, content: bytes | None) -> None:
+        """See L{FolderListener.changed}."""
+        self._changed()
+
+    def look_anew(self) -> None:
+        """See L{FolderListener.look_anew}."""
+        self._changed()
 
 
 def _security(config: Config) -> Security | None:

@@ -1,4 +1,4 @@
-"""A filer and a broker in memory, which fail, stop and answer late where a test wants it."""
+"""A filer, its locks and a broker in memory, which fail, stop and answer late where a test wants it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 
 from kgw.engine.seaweed.broker import PartitionRange
 from kgw.engine.seaweed.errors import EngineUnavailable
 from kgw.engine.seaweed.filer import Entry
+from kgw.engine.seaweed.proto import filer_pb2
 from kgw.engine.seaweed.proto.filer_pb2 import Entry as RawEntry
 from kgw.errors import ErrorCode, KafkaError
+from kgw.schema.columns import RecordOf
 
 RING = 2520
 NAMESPACE = "/topics/kafka"
@@ -175,6 +178,7 @@ class FakeBroker:
         self.failures = 0
         self.done_nevertheless = False
         self.configured: list[tuple[str, int]] = []
+        self.types: dict[str, tuple[RecordOf, str]] = {}
 
     def configure_topic(self, topic: str, count: int) -> Deferred[Any]:
         """Make a topic of so many ranges, unless it is there."""
@@ -191,6 +195,15 @@ class FakeBroker:
     def existing(self, topic: str) -> Deferred[Any]:
         """The ranges of a topic."""
         return succeed(self._ranges(topic))
+
+    def declared(self, topic: str) -> Deferred[tuple[RecordOf, str]]:
+        """The columns of a topic, and their format."""
+        return succeed(self.types.get(topic, (RecordOf(), "")))
+
+    def declare(self, topic: str, columns: RecordOf, format: str) -> Deferred[list[str]]:
+        """Let a topic have these columns."""
+        self.types[topic] = columns, format
+        return succeed([])
 
     def make(self, topic: str, count: int) -> list[PartitionRange]:
         """Have a topic made by somebody else; again with another count it is another generation."""
@@ -210,6 +223,67 @@ class FakeBroker:
     def _ranges(self, topic: str) -> list[PartitionRange] | None:
         content = self._filer.tree.files.get(f"{NAMESPACE}/{topic}/topic.conf")
         return None if content is None else [PartitionRange(*fields) for fields in json.loads(content)]
+
+
+class FakeLocks:
+    """
+    Filers with locks, which keep time by the test's clock.
+
+    @ivar away: addresses that do not answer.
+    @ivar keeper: which filer keeps all locks, as SeaweedFS writes addresses.
+    @ivar asked: the addresses that were asked.
+    @ivar passes_on: whether other filers ask the keeper themselves.
+    """
+
+    timeout_s = 1.0
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.away: set[str] = set()
+        self.keeper = ""
+        self.asked: list[str] = []
+        self.passes_on = True
+        self.locks: dict[str, tuple[str, str, float, int]] = {}
+        self._number = 0
+
+    def restart(self) -> None:
+        """Every lock is forgotten."""
+        self.locks.clear()
+
+    def unary(self, address: str, path: str, request: Any, response_type: Any, timeout_s: float = 0) -> Deferred[Any]:
+        """Answer a call."""
+        self.asked.append(address)
+        if address in self.away:
+            return fail(EngineUnavailable("away"))
+        elsewhere = self.keeper and not self.keeper.startswith(address.rpartition(":")[0])
+        moved = self.keeper if elsewhere else ""
+        if "Unlock" in path:
+            held = self.locks.get(request.name)
+            if held is None or held[1] != request.renew_token:
+                return succeed(filer_pb2.UnlockResponse(error="unlock: token mismatch", moved_to=moved))
+            del self.locks[request.name]
+            return succeed(filer_pb2.UnlockResponse(moved_to=moved))
+        if "Find" in path:
+            if request.name not in self.locks:
+                return fail(KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "lock not found"))
+            return succeed(filer_pb2.FindLockOwnerResponse(owner=self.locks[request.name][0]))
+        if elsewhere and not self.passes_on:
+            return succeed(filer_pb2.LockResponse(error="it is elsewhere", lock_host_moved_to=moved))
+        owner, token, until, generation = self.locks.get(request.name, ("", "", 0.0, 0))
+        if token and until > self.clock.seconds() and token != request.renew_token:
+            words = "token mismatch" if request.renew_token else "already locked"
+            return succeed(filer_pb2.LockResponse(error=words, lock_owner=owner, lock_host_moved_to=moved))
+        if request.renew_token and request.renew_token != token:
+            return succeed(filer_pb2.LockResponse(error="no such lock", lock_host_moved_to=moved))
+        self._number += 1
+        made = str(self._number)
+        generation += not request.renew_token
+        self.locks[request.name] = request.owner, made, self.clock.seconds() + request.seconds_to_lock, generation
+        return succeed(
+            filer_pb2.LockResponse(
+                renew_token=made, lock_owner=request.owner, generation=generation, lock_host_moved_to=moved
+            )
+        )
 
 
 def _refused(what: str) -> EngineUnavailable:

@@ -165,7 +165,7 @@ class Stage:
         self.topics = TopicCatalog(self.store, self.engine, self.config, self.node_id)
         self.groups = GroupCoordinator.configured(self.config, self.store, self.clock)
         self.topics.watch_deletions(self.groups.topic_deleted)
-        self.cluster = Cluster("stageStageStageStage01", self.node_id, self.config.broker_rack, {})
+        self.cluster = Cluster("stageStageStageStage01", self.node_id, self.config.broker_rack, {}, logs=self.engine)
         windows = Windows(self.config.quota_window_num, self.config.quota_window_size_seconds)
         self.quotas = ClientQuotas(self.store, windows, self.clock.seconds)
         test.successResultOf(self.quotas.start())

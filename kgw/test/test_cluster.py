@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kgw.cluster import Broker, Cluster
+from kgw.cluster import Cluster
+from kgw.model import Broker
 
 
 @dataclass

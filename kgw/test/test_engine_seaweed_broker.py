@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from itertools import count
 from typing import Any
@@ -28,8 +29,10 @@ from kgw.engine.seaweed.broker import (
 from kgw.engine.seaweed.calls import Calls
 from kgw.engine.seaweed.errors import EngineUnavailable
 from kgw.engine.seaweed.filer import Filer
-from kgw.engine.seaweed.proto import mq_broker_pb2
+from kgw.engine.seaweed.proto import mq_broker_pb2, mq_schema_pb2
 from kgw.errors import ErrorCode, KafkaError
+from kgw.schema.columns import Column, ListOf, RecordOf, Scalar
+from kgw.schema.record_type import record_type
 from kgw.test.seaweed import engine
 
 
@@ -44,6 +47,59 @@ class BrokerTests(SynchronousTestCase):
         self.addCleanup(self.filer.stop)
         self.broker = Broker(calls, self.filer, lambda: self.engine.broker)
         self.topic = f"t-{uuid4().hex[:12]}"
+
+    def conf(self) -> dict[str, Any]:
+        """What C{topic.conf} says."""
+        entry = self.successResultOf(self.filer.lookup(topic_directory(self.topic), "topic.conf"))
+        assert entry is not None
+        found: dict[str, Any] = json.loads(entry.content)
+        return found
+
+    def declare(self, *columns: Column, format: str = "AVRO") -> list[str]:
+        """Declare columns."""
+        found: list[str] = self.successResultOf(self.broker.declare(self.topic, RecordOf(columns), format))
+        return found
+
+    def test_columns_are_added_and_all_else_stays(self) -> None:
+        """The partitions keep their generation, and what was published its offsets."""
+        partition, _ = made = self.successResultOf(self.broker.configure_topic(self.topic, 2))
+        self.publish(partition, [b"a", b"b"])
+        assigned = self.conf()["brokerPartitionAssignments"]
+        self.assertEqual(self.successResultOf(self.broker.declared(self.topic)), (RecordOf(), ""))
+        number, text = Column("n", Scalar.INT32, True), Column("text", Scalar.STRING, True)
+        self.assertEqual(self.declare(number), [])
+        self.assertEqual(self.successResultOf(self.broker.declared(self.topic)), (RecordOf((number,)), "AVRO"))
+        address = Column("address", RecordOf((Column("lines", ListOf(Scalar.STRING)),)))
+        self.assertEqual(self.declare(Column("n", Scalar.INT64, True), text, address, format="JSON_SCHEMA"), [])
+        self.assertEqual(self.declare(Column("n", Scalar.BYTES)), ["n"])
+        wanted = RecordOf((Column("n", Scalar.INT64), Column("text", Scalar.STRING), address))
+        self.assertEqual(self.successResultOf(self.broker.declared(self.topic)), (wanted, "AVRO"))
+        self.assertEqual(self.conf()["brokerPartitionAssignments"], assigned)
+        self.assertEqual(self.successResultOf(self.broker.existing(self.topic)), made)
+        self.assertEqual(self.publish(partition, [b"c"]), [2])
+
+    def test_what_others_configured_goes_along(self) -> None:
+        """Retention, and the columns that make the key."""
+        self.successResultOf(self.broker.configure_topic(self.topic, 1))
+        typed = mq_schema_pb2.RecordType.FromString(record_type(RecordOf((Column("k", Scalar.STRING),))))
+        request = mq_broker_pb2.ConfigureTopicRequest(
+            topic=topic_message(self.topic),
+            partition_count=1,
+            retention=mq_broker_pb2.TopicRetention(retention_seconds=3600, enabled=True),
+            message_record_type=typed,
+            key_columns=["k"],
+            schema_format="PROTOBUF",
+        )
+        with grpc.insecure_channel(self.engine.broker) as channel:
+            channel.unary_unary("/messaging_pb.SeaweedMessaging/ConfigureTopic")(
+                request.SerializeToString(), timeout=20
+            )
+        before = self.conf()
+        self.declare(Column("n", Scalar.INT32))
+        after = self.conf()
+        self.assertEqual([field["name"] for field in after["messageRecordType"]["fields"]], ["k", "n"])
+        for name in ("retention", "keyColumns", "schemaFormat", "brokerPartitionAssignments"):
+            self.assertEqual(after[name], before[name], name)
 
     def publish(self, partition: PartitionRange, values: list[bytes]) -> list[int]:
         """Publish over a stream that is closed then, which flushes; the offsets that were assigned."""

@@ -52,7 +52,13 @@ class Cluster(Calls):
         self._waiting: list[tuple[Deferred[Any], str, str, Any]] = []
 
     def unary(
-        self, address: str, method_path: str, request: Any, response_type: Any, timeout_s: float | None = None
+        self,
+        address: str,
+        method_path: str,
+        request: Any,
+        response_type: Any,
+        timeout_s: float | None = None,
+        may_call: object = None,
     ) -> Deferred[Any]:
         """Answer as the cluster is."""
         method = method_path.rpartition("/")[2]

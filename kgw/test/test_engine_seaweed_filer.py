@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
 from kgw.engine.bridge import InlineBridge
@@ -174,6 +174,64 @@ class FilerTests(SynchronousTestCase):
         self.addCleanup(filer.stop)
         self.successResultOf(filer.put(self.root, "x", b"1"))
         self.assertEqual(self.successResultOf(filer.read(self.root, "x")), b"1")
+
+
+class LaterBridge(InlineBridge):
+    """Makes calls when it is told to, as threads that are busy do."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = []
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """Wait."""
+        answer: Deferred[Any] = Deferred()
+        self.waiting.append((answer, function, args))
+        return answer
+
+    def run(self) -> None:
+        """Make the calls that wait."""
+        while self.waiting:
+            answer, function, args = self.waiting.pop(0)
+            execute(function, *args).chainDeferred(answer)
+
+
+class GuardTests(SynchronousTestCase):
+    """A gateway that may not write any more by the time a thread comes to it."""
+
+    def test_nothing_is_changed(self) -> None:
+        found = engine()
+        bridge = LaterBridge()
+        calls = Calls(bridge, None, timeout_s=20.0)
+        self.addCleanup(calls.stop)
+        allowed = [True]
+        filer = Filer(calls, lambda: found.filer, may_write=lambda: allowed[0])
+        root = f"/kgw-test-{self.id()}"
+        first = filer.put(root, "a", b"1")
+        bridge.run()
+        self.successResultOf(first)
+        looking = filer.lookup(root, "a")
+        bridge.run()
+        entry = self.successResultOf(looking)
+        assert entry is not None
+        changes: list[Deferred[Any]] = [
+            filer.put(root, "b", b"2"),
+            filer.delete(root, "a"),
+            filer.write_content(root, entry, b"3"),
+            filer.set_extended(root, entry, {"x": b"4"}),
+        ]
+        allowed[0] = False
+        bridge.run()
+        for one in changes:
+            self.assertEqual(self.failureResultOf(one, KafkaError).value.code, ErrorCode.KAFKA_STORAGE_ERROR)
+        # it may look, though
+        listing = filer.list(root)
+        bridge.run()
+        left = [(one.name, one.content, one.extended) for one in self.successResultOf(listing)]
+        self.assertEqual(left, [("a", b"1", {})])
+        allowed[0] = True
+        removing = filer.delete("/", root[1:], recursive=True)
+        bridge.run()
+        self.successResultOf(removing)
 
 
 class OutageTests(SynchronousTestCase):

@@ -14,6 +14,7 @@ from kgw.engine.seaweed.log_file import LogEntry
 from kgw.engine.seaweed.outbox import Outbox
 from kgw.engine.seaweed.unflushed import Unflushed
 from kgw.errors import ErrorCode, KafkaError
+from kgw.interfaces import Columns
 from kgw.wire.compression import CompressionType
 from kgw.wire.records import NewRecord, RecordBatch, build_batch
 
@@ -43,7 +44,9 @@ class PlainCodec:
     def __init__(self) -> None:
         self.compared: RecordBatch | None = None
 
-    def encode(self, batch: RecordBatch, expected_offset: int, now_ns: int, skip: int) -> bytes:
+    def encode(
+        self, batch: RecordBatch, expected_offset: int, now_ns: int, skip: int, columns: Columns | None
+    ) -> bytes:
         """The values from C{skip} on."""
         return b"".join(value + b"\n" for value in values_of(batch)[skip:])
 

@@ -15,6 +15,7 @@ from kgw.engine.seaweed.partition_facts import (
     encoded_facts,
     encoded_producers,
     forget_facts,
+    former_keys,
     load_facts,
 )
 from kgw.errors import KafkaError
@@ -43,6 +44,31 @@ class EpochTests(SynchronousTestCase):
         self.assertEqual(facts.end_of(1, 15), EpochEnd(0, 10))
         facts.begin_epoch(0)
         self.assertEqual((facts.epochs, facts.end_of(2, 15)), ([(3, 0)], EpochEnd(2, 0)))
+
+    def test_given_epochs_only_grow(self) -> None:
+        facts = PartitionFacts()
+        facts.begin_epoch(10, 7)
+        facts.begin_epoch(20, 7)
+        facts.begin_epoch(30, 3)
+        self.assertEqual(facts.epochs, [(0, 0), (7, 10), (8, 20), (9, 30)])
+
+    def test_taking_up(self) -> None:
+        """A leader begins the epoch it was given; alone in the world, one begins only after a crash."""
+        for clean_end, end, epoch, epochs, reign in (
+            (10, 10, None, [(0, 0), (2, 5)], 2),
+            (-1, 10, None, [(0, 0), (2, 5), (3, 10)], 2),
+            (-1, 0, None, [(0, 0), (2, 5)], 2),
+            (10, 10, 4, [(0, 0), (2, 5), (4, 10)], 4),
+            (-1, 10, 4, [(0, 0), (2, 5), (4, 10)], 4),
+            # once more by the one that led it last
+            (10, 10, 2, [(0, 0), (2, 5)], 2),
+            (-1, 10, 2, [(0, 0), (2, 5), (3, 10)], 3),
+            # there were greater ones
+            (10, 10, 1, [(0, 0), (2, 5), (3, 10)], 3),
+        ):
+            facts = PartitionFacts(0, [(0, 0), (2, 5)], clean_end, reign=2)
+            facts.take_up(end, epoch)
+            self.assertEqual((facts.epochs, facts.reign, facts.clean_end), (epochs, reign, -1), (clean_end, end, epoch))
 
     def test_old_epochs_go_with_their_records(self) -> None:
         facts = PartitionFacts()
@@ -91,6 +117,42 @@ class StoredTests(SynchronousTestCase):
         for size in (5 << 20, (1 << 20) - 8, 1, 0):
             self.commit(encoded_producers(ID, 0, b"x" * size))
             self.assertEqual(self.loaded().producers, b"x" * size)
+
+    def test_a_late_write_of_a_former_leader_is_not_heard(self) -> None:
+        former = PartitionFacts(3, [(4, 0)], reign=4)
+        self.commit({**encoded_facts(ID, 0, former), **encoded_producers(ID, 0, b"former", 4)})
+        taken = self.loaded()
+        self.assertEqual((taken.reign, taken.start, taken.producers), (4, 3, b"former"))
+        taken.take_up(20, 10)
+        kept = {**encoded_facts(ID, 0, taken), **encoded_producers(ID, 0, b"newer", 10)}
+        self.successResultOf(self.store.commit(kept, former_keys(ID, 0, taken)))
+        stored: Any = self.successResultOf(self.store.scan(""))
+        self.assertEqual(dict(stored), kept)
+        # and now it wakes up
+        late = PartitionFacts(15, [(4, 0)], 15, reign=4)
+        self.commit({**encoded_facts(ID, 0, late), **encoded_producers(ID, 0, b"late" * 9, 4)})
+        found = self.loaded()
+        self.assertEqual((found.start, found.epochs, found.producers), (3, [(4, 0), (10, 20)], b"newer"))
+        # whoever comes next throws it away
+        self.assertEqual(len(former_keys(ID, 0, found)), 2)
+
+    def test_facts_of_an_earlier_version(self) -> None:
+        """They had no leader in their keys."""
+        old = f"seaweed/partitions/{ID.hex()}/3/"
+        self.commit(
+            {
+                f"{old}facts": b'{"start":5,"epochs":[[1,2]],"clean_end":7,"trusted":null}',
+                f"{old}producers/0000": (4).to_bytes(8, "big") + b"snap",
+            }
+        )
+        facts = self.loaded(3)
+        self.assertEqual((facts.start, facts.epochs, facts.clean_end, facts.producers), (5, [(1, 2)], 7, b"snap"))
+        facts.take_up(7)
+        former = former_keys(ID, 3, facts)
+        self.successResultOf(self.store.commit(encoded_facts(ID, 3, facts), former))
+        left: Any = self.successResultOf(self.store.scan(old))
+        self.assertEqual([key for key, _ in left], [f"{old}0000000000/facts"])
+        self.assertEqual(self.loaded(3).epochs, [(1, 2)])
 
     def test_damaged(self) -> None:
         (key,) = encoded_facts(ID, 0, PartitionFacts())

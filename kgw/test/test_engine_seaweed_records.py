@@ -189,9 +189,9 @@ class EnvelopeTests(SynchronousTestCase):
 
     def test_what_another_version_wrote_is_not_guessed(self) -> None:
         self.assertIn("version 2", self.refused(b"\xc2\x3e\x10kg\x02" + bytes(13)))
-        body = b"\x20" + bytes(10)
+        body = b"\x40" + bytes(10)
         data = b"kg\x01" + crc32c(body).to_bytes(4, "big") + body
-        self.assertIn("flags 0x20", self.refused(b"\xc2\x3e" + bytes([len(data)]) + data))
+        self.assertIn("flags 0x40", self.refused(b"\xc2\x3e" + bytes([len(data)]) + data))
 
     def test_sound_checksum_and_senseless_content(self) -> None:
         for body in (

@@ -16,8 +16,8 @@ from zope.interface import implementer
 
 from kgw.config import Config
 from kgw.engine.seaweed.h2.security import Security
-from kgw.model import LogConfig, Topic
-from kgw.storage.seaweedmq import SeaweedStorage
+from kgw.gateway import Gateway
+from kgw.model import NewTopic
 from kgw.test.authority import Authority
 from kgw.test.builders import batches_in
 from kgw.test.seaweed import Engine
@@ -26,7 +26,7 @@ from kgw.wire.records import RecordBatch, build_batch
 
 reactor: Any = global_reactor
 
-TOPIC = Topic("orders", bytes(range(16)), 1, {}, ())
+TOPIC = "orders"
 #: The sections of security.toml; weed's parts are clients of each other by them, too.
 PARTS = ("master", "volume", "filer", "msg_broker", "client")
 
@@ -70,8 +70,9 @@ class TlsTests(TestCase):
     def write(self, name: str, content: bytes) -> None:
         (self.files / name).write_bytes(content)
 
-    def storage(self, check_names: bool) -> SeaweedStorage:
+    def gateway(self, check_names: bool) -> Gateway:
         properties = {
+            "listeners": "tcp:0:interface=127.0.0.1",
             "kgw.engine": "seaweedmq",
             "kgw.seaweedmq.masters": self.engine.masters[0],
             "kgw.seaweedmq.tls.ca.file": os.fspath(self.files / "ca.pem"),
@@ -79,14 +80,14 @@ class TlsTests(TestCase):
             "kgw.seaweedmq.tls.key.file": os.fspath(self.files / "kgw.key"),
             "kgw.seaweedmq.tls.check.names": str(check_names).lower(),
         }
-        storage = SeaweedStorage(Config(properties), reactor)
-        self.addCleanup(storage.close)
-        return storage
+        gateway = Gateway(Config(properties), reactor)
+        gateway.startService()
+        self.addCleanup(lambda: gateway.stopService() if gateway.running else None)
+        return gateway
 
-    async def records(self, storage: SeaweedStorage) -> list[bytes | None]:
+    async def records(self, gateway: Gateway) -> list[bytes | None]:
         """The values of all there are."""
-        log = storage.logs.partition(TOPIC.name, 0)
-        fetched = await log.read(0, 1 << 20)
+        fetched = await gateway.services.logs.partition(TOPIC, 0).read(0, 1 << 20)
         return [record.value for batch in batches_in(fetched) for record in RecordBatch.parse(batch).records(1000)]
 
     async def test_served(self) -> None:
@@ -100,15 +101,14 @@ class TlsTests(TestCase):
             self.write(f"{part}.pem", certificate)
         self.engine.start()
         await self.refused()
-        storage = self.storage(False)
-        await storage.open()
-        await storage.logs.start([])
-        await storage.logs.create(TOPIC, LogConfig())
-        log = storage.logs.partition(TOPIC.name, 0)
+        gateway = self.gateway(False)
+        await gateway.started
+        await gateway.services.topics.create(NewTopic(TOPIC, 1, 1))
+        log = gateway.services.logs.partition(TOPIC, 0)
         appended = await log.append(RecordBatch.parse(build_batch([NewRecord(None, b"first", (), 1)])), -1)
         self.assertEqual(appended.base_offset, 0)
-        self.assertEqual(await self.records(storage), [b"first"])
-        await storage.close()
+        self.assertEqual(await self.records(gateway), [b"first"])
+        await gateway.stopService()
 
         self.engine.kill()
         for part in PARTS:
@@ -117,26 +117,19 @@ class TlsTests(TestCase):
             self.write(f"{part}.pem", certificate)
         self.engine.start()
         for check_names in (True, False):
-            storage = self.storage(check_names)
-            await storage.open()
-            await storage.logs.start([(TOPIC, LogConfig())])
-            self.assertEqual(await self.records(storage), [b"first"])
-            await storage.close()
+            gateway = self.gateway(check_names)
+            await gateway.started
+            self.assertEqual(await self.records(gateway), [b"first"])
+            await gateway.stopService()
 
     async def refused(self) -> None:
         """The certificates' names are looked at, which the operator is told."""
         complaint = Complaint()
         globalLogPublisher.addObserver(complaint)
         self.addCleanup(globalLogPublisher.removeObserver, complaint)
-        storage = self.storage(True)
-        opened = storage.open()
+        gateway = self.gateway(True)
         line = await complaint.line
-        opened.cancel()
-        try:
-            await opened
-        except CancelledError:
-            pass
-        else:
-            self.fail("certificates of other names were taken")
+        self.assertFalse(gateway.started.called, "certificates of other names were taken")
+        gateway.started.addErrback(lambda failure: failure.trap(CancelledError))
         self.assertIn("Hostname Verification Check failed", line)
-        await storage.close()
+        await gateway.stopService()

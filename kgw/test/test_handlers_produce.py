@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.produce import API, Request, RequestPartition, RequestTopic, Response, ResponsePartition
+from kgw.model import Appended
 from kgw.test.stage import START, Stage
 from kgw.wire.compression import CompressionType
 from kgw.wire.records import RecordBatch, build_batch
@@ -56,6 +59,30 @@ class ProduceTests(SynchronousTestCase):
             batches.append(RecordBatch.parse(data, at))
             at += batches[-1].size
         return batches
+
+    def test_client_goes_away(self) -> None:
+        """Appends that fail when their client has gone are told to nobody, and are no error of the program."""
+        waiting: list[Deferred[Appended]] = []
+
+        class Slow:
+            config = self.stage.engine.partition("t", 0).config
+
+            def append(self, batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
+                waiting.append(Deferred())
+                return waiting[-1]
+
+        self.patch(self.stage.engine, "partition", lambda name, index: Slow())
+        answer = self.stage.begin(API, 11, self.request((0, batch(b"a")), (1, batch(b"b"))))
+        self.assertNoResult(answer)
+        answer.cancel()
+        self.failureResultOf(answer, CancelledError)
+        for one in waiting:
+            if not one.called:
+                one.errback(KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "another leads it"))
+        del one
+        waiting.clear()
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_every_version(self) -> None:
         """All served versions store a batch and tell its offset."""

@@ -14,6 +14,7 @@ from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.produce import API, Request, RequestPartition, RequestTopic
 from kgw.handlers.produce_shortcut import ProduceShortcut
 from kgw.handlers.registry import BY_KEY, SHORTCUTS
+from kgw.interfaces import Columns
 from kgw.model import Appended
 from kgw.net.dispatcher import Dispatcher
 from kgw.test.stage import START, Stage
@@ -178,7 +179,7 @@ class SlowLog:
         self.config = log.config
         self.waiting: list[Deferred[Appended]] = []
 
-    def append(self, batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
+    def append(self, batch: RecordBatch, acks: int = -1, columns: Columns | None = None) -> Deferred[Appended]:
         """Wait."""
         self.waiting.append(Deferred())
         return self.waiting[-1]
@@ -193,13 +194,13 @@ class SlowLogTests(SynchronousTestCase):
         self.stage.create("t")
         self.shortcut = ProduceShortcut(self.stage.services, 7)
         self.frame = frame_of(one(batch()), 7)
-        self.assertIsNone(self.shortcut(self.frame), "the first one is learnt from")
+        self.assertIsNone(self.shortcut(self.frame, self.stage.peer), "the first one is learnt from")
         self.log = SlowLog(self.stage.engine.partition("t", 0))
         self.patch(self.stage.engine, "partition", lambda name, index: self.log)
 
     def begin(self) -> Deferred[Any]:
         """A request that waits for its append."""
-        answer = self.shortcut(self.frame)
+        answer = self.shortcut(self.frame, self.stage.peer)
         assert isinstance(answer, Deferred)
         self.assertNoResult(answer)
         return answer
@@ -228,7 +229,7 @@ class SlowLogTests(SynchronousTestCase):
         services = self.stage.services
         for broken in (lambda batch, acks: fail(ZeroDivisionError()), lambda batch, acks: 1 // 0):
             dispatcher = Dispatcher(BY_KEY, services, services.peer_log, SHORTCUTS)
-            self.log.append = lambda batch, acks=-1: succeed(Appended(0, -1, 0))  # type: ignore[method-assign]
+            self.log.append = lambda *_: succeed(Appended(0, -1, 0))  # type: ignore[method-assign]
             dispatcher.dispatch(self.frame, self.stage.peer)
             self.log.append = broken  # type: ignore[method-assign,assignment]
             answer = dispatcher.dispatch(self.frame, self.stage.peer)

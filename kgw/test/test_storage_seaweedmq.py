@@ -25,6 +25,7 @@ from kgw.group_model import CommittedOffset
 from kgw.groups import facts
 from kgw.interfaces import ILogEngine
 from kgw.log.topics import TopicCatalog
+from kgw.shared.sharing import Sharing
 from kgw.storage.seaweedmq import Parts, SeaweedStorage
 from kgw.test.seaweed import Engine
 
@@ -69,6 +70,20 @@ class StorageTests(TestCase):
         self.addCleanup(storage.close)
         return storage
 
+    async def enter(self, storage: SeaweedStorage) -> Sharing:
+        """Open it, if it is not, and join the other gateways, of which there are none."""
+        if not hasattr(storage, "logs"):
+            await storage.open()
+        sharing = Sharing(Config(), reactor)
+        self.addCleanup(sharing.stop)
+        await storage.join(sharing, {})
+        return sharing
+
+    async def leave(self, storage: SeaweedStorage, sharing: Sharing) -> None:
+        """The other way round."""
+        await sharing.stop()
+        await storage.close()
+
     async def test_embedded(self) -> None:
         """
         Facts outlive the gateway: the cluster's id, topics others made, offsets where others look for them; a stop
@@ -77,7 +92,7 @@ class StorageTests(TestCase):
         directory = os.path.abspath(self.mktemp())
         threads = threading.active_count()
         storage = self.storage(seaweedmq_embedded_dir=directory)
-        await storage.open()
+        sharing = await self.enter(storage)
         cluster_id = storage.cluster_id
         self.assertEqual(len(cluster_id), 22)
         parts = self.parts[-1]
@@ -88,12 +103,12 @@ class StorageTests(TestCase):
         entry = await parts.filer.lookup("/topics/kafka/.meta/consumer_offsets/billing/theirs/2", "offset")
         assert entry is not None
         self.assertIn(b'"value":42', entry.content.replace(b" ", b""))
-        await storage.close()
+        await self.leave(storage, sharing)
         self.assertEqual(threading.active_count(), threads)
         self.assertEqual(self.processes(directory), [])
 
         storage = self.storage(seaweedmq_embedded_dir=directory)
-        await storage.open()
+        sharing = await self.enter(storage)
         self.assertEqual(storage.cluster_id, cluster_id)
         catalog = TopicCatalog(storage.facts, storage.logs, Config(), 1)
         await catalog.start()
@@ -101,11 +116,11 @@ class StorageTests(TestCase):
         value = await storage.facts.get(key)
         assert value is not None
         self.assertEqual(facts.decode_offset(value), kept)
-        await storage.close()
+        await self.leave(storage, sharing)
 
         storage = self.storage(seaweedmq_embedded_dir=directory, cluster_id="4L6g3nShT-eMCtK--X86sw")
         try:
-            await storage.open()
+            await self.enter(storage)
         except StartError as error:
             self.assertIn(f"belongs to cluster {cluster_id}, not to 4L6g3nShT-eMCtK--X86sw", str(error))
         else:
@@ -128,8 +143,9 @@ class StorageTests(TestCase):
         self.assertFalse(opened.called)
         engine.start()
         await opened
+        sharing = await self.enter(storage)
         self.assertTrue(storage.cluster_id)
-        await storage.close()
+        await self.leave(storage, sharing)
 
     async def test_given_up(self) -> None:
         """Waiting can be cut short, and nothing is left."""

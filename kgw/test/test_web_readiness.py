@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kgw.engine.memory import MemoryLogEngine
 from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers import delete_topics, describe_topic_partitions, metadata
-from kgw.interfaces import IPartitionLog
+from kgw.interfaces import Columns, IPartitionLog
 from kgw.model import HEALTH_TOPIC, Appended
 from kgw.test.stage import START, HeldStore, Stage
 from kgw.web.readiness import FRESH_SECONDS, PATIENCE_SECONDS, Finding, Readiness
@@ -25,7 +25,7 @@ class SilentLog:
         self._log = log
         self._engine = engine
 
-    def append(self, batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
+    def append(self, batch: RecordBatch, acks: int = -1, columns: Columns | None = None) -> Deferred[Appended]:
         """See L{IPartitionLog.append}."""
         self._engine.appends += 1
         if self._engine.broken:

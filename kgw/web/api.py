@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kgw import __version__
+from kgw.cluster import NodeStanding
 from kgw.config import ConfigEntry
 from kgw.errors import ErrorCode, KafkaError
 from kgw.gateway import Gateway
@@ -50,7 +51,7 @@ class Pages:
         }
 
     async def brokers(self, page: Page) -> Json:
-        """The nodes, their listeners, and what clients of each are told."""
+        """The nodes, their listeners, what clients of each are told, and how much each leads."""
         config, cluster = self._gateway.config, self._services.cluster
         listeners = []
         for listener in config.listeners:
@@ -69,8 +70,25 @@ class Pages:
                     "advertised": f"{advertised[0]}:{advertised[1]}" if advertised else None,
                 }
             )
-        node = {"node_id": cluster.node_id, "rack": cluster.rack, "listeners": listeners}
-        return {"cluster_id": cluster.cluster_id, "controller_id": cluster.controller_id, "brokers": [node]}
+        standings = cluster.standings()
+        if all(node.node_id != cluster.node_id for node in standings):
+            # it is out of the cluster for now, which is when somebody looks
+            standings.append(NodeStanding(cluster.node_id, cluster.rack, __version__, {}, partitions=0, slots=0))
+        nodes = [
+            _broker(node, listeners if node.node_id == cluster.node_id else _told(node), cluster.controller_id)
+            for node in standings
+        ]
+        lease_s = cluster.lease_s()
+        return {
+            "cluster_id": cluster.cluster_id,
+            "node_id": cluster.node_id,
+            "controller_id": cluster.controller_id,
+            # null: it is alone and needs none
+            "lease_seconds": None if lease_s is None else round(lease_s, 3),
+            "fences": cluster.fences(),
+            "unled_partitions": cluster.unled(),
+            "brokers": nodes,
+        }
 
     async def config(self, page: Page) -> Json:
         """All properties, without the values of those that are secret."""
@@ -113,11 +131,13 @@ class Pages:
         partitions = []
         async for index in in_turns(page.of(range(topic.partitions)), self._services.clock):
             bounds = await self._bounds((name, index))
+            leader = self._services.cluster.leader(topic, index)
             partitions.append(
                 {
                     "partition": index,
-                    "leader": self._services.cluster.node_id,
-                    "leader_epoch": bounds and bounds.leader_epoch,
+                    "leader": leader.node_id,
+                    # offsets are known where it is led
+                    "leader_epoch": bounds.leader_epoch if bounds else leader.epoch,
                     "log_start_offset": bounds and bounds.log_start_offset,
                     "high_watermark": bounds and bounds.high_watermark,
                     "last_stable_offset": bounds and bounds.last_stable_offset,
@@ -182,11 +202,16 @@ class Pages:
             "history": history,
         }
 
-    async def _total_lag(self, committed: dict[Place, CommittedOffset]) -> int:
-        """Over all partitions that can be read."""
+    async def _total_lag(self, committed: dict[Place, CommittedOffset]) -> int | None:
+        """Over all partitions that can be read; C{None} where another node leads some of them, who knows it."""
         total = 0
+        cluster, topics = self._services.cluster, self._services.topics
         async for place in in_turns(list(committed), self._services.clock):
-            total += _lag(committed[place], await self._bounds(place)) or 0
+            bounds = await self._bounds(place)
+            topic = topics.get(place[0])
+            if bounds is None and topic is not None and cluster.leader(topic, place[1]).node_id != cluster.node_id:
+                return None
+            total += _lag(committed[place], bounds) or 0
         return total
 
     async def _bounds(self, place: Place) -> Bounds | None:
@@ -195,6 +220,27 @@ class Pages:
             return await self._services.logs.partition(*place).bounds()
         except KafkaError:
             return None
+
+
+def _broker(node: NodeStanding, listeners: list[Json], controller_id: int) -> Json:
+    return {
+        "node_id": node.node_id,
+        "rack": node.rack,
+        "release": node.release,
+        "incarnation": node.incarnation or None,
+        "controller": node.node_id == controller_id,
+        "leaving": node.is_leaving,
+        "heartbeat_age_seconds": None if node.silence_s is None else round(node.silence_s, 3),
+        # null: it is alone and leads all
+        "partitions_led": node.partitions,
+        "group_slots": node.slots,
+        "listeners": listeners,
+    }
+
+
+def _told(node: NodeStanding) -> list[Json]:
+    """What another node lets others know of its listeners."""
+    return [{"name": name, "advertised": f"{host}:{port}"} for name, (host, port) in sorted(node.listeners.items())]
 
 
 def _topic(topic: Topic) -> Json:

@@ -71,6 +71,11 @@ class GatewayCollector(Collector):
         yield from _Groups(self._gateway, topics).rows()
         for name, value in self._gateway.services.logs.measure().items():
             yield name, [({}, value)]
+        schemas = self._gateway.services.schemas
+        if schemas is not None:
+            for name, value in schemas.measure().items():
+                yield name, [({}, value)]
+            yield "kgw_schema_records_total", [({"result": one}, n) for one, n in schemas.counts.records.items()]
 
     def _about(self) -> Iterator[tuple[str, Iterable[_Row]]]:
         services = self._gateway.services
@@ -78,11 +83,27 @@ class GatewayCollector(Collector):
         yield "kgw_build_info", [(told, 1)]
         engine = services.config.kgw_engine
         yield "kgw_engine_info", [({"engine": engine, "cluster_id": services.cluster.cluster_id}, 1)]
-        node_id = services.config.node_id
-        addresses = services.config.advertised_listeners.values()
-        address = next((f"{host}:{port}" for host, port in addresses), "")
-        yield "kafka_brokers", [({}, 1)]
-        yield "kafka_broker_info", [({"id": str(node_id), "address": address}, 1)]
+        nodes = services.cluster.standings()
+        yield "kafka_brokers", [({}, len(nodes))]
+        yield "kafka_controller_kafkacontroller_activebrokercount", [({}, len(nodes))]
+        advertised = services.config.advertised_listeners
+        infos: list[_Row] = []
+        for node in nodes:
+            addresses = (node.listeners or advertised).values()
+            address = next((f"{host}:{port}" for host, port in addresses), "")
+            infos.append(({"id": str(node.node_id), "address": address}, 1))
+        yield "kafka_broker_info", infos
+        lease_s = services.cluster.lease_s()
+        if lease_s is None:
+            return
+        yield "kgw_cluster_lease_seconds", [({}, lease_s)]
+        yield "kgw_cluster_fences_total", [({}, services.cluster.fences())]
+        for name, values in (
+            ("kgw_cluster_heartbeat_age_seconds", [(node.node_id, node.silence_s) for node in nodes]),
+            ("kgw_cluster_partitions", [(node.node_id, node.partitions) for node in nodes]),
+            ("kgw_cluster_group_slots", [(node.node_id, node.slots) for node in nodes]),
+        ):
+            yield name, [({"node": str(node_id)}, value) for node_id, value in values if value is not None]
 
     def _records(self) -> Iterator[tuple[str, Iterable[_Row]]]:
         meters = self._gateway.services.metrics.topics
@@ -129,18 +150,21 @@ class GatewayCollector(Collector):
     def _node(self, topics: _Topics) -> Iterator[tuple[str, Iterable[_Row]]]:
         services = self._gateway.services
         offline = services.logs.measure().get("kgw_partitions_offline", 0)
+        cluster = services.cluster
+        own = next((node for node in cluster.standings() if node.node_id == cluster.node_id), None)
+        led = 0 if own is None else topics.partitions if own.partitions is None else own.partitions
         manager, controller = "kafka_server_replicamanager_", "kafka_controller_kafkacontroller_"
         metrics = services.metrics
         for name, value in (
-            (f"{manager}leadercount", topics.partitions),
-            (f"{manager}partitioncount", topics.partitions),
+            (f"{manager}leadercount", led),
+            (f"{manager}partitioncount", led),
             (f"{manager}underreplicatedpartitions", 0),
             (f"{manager}underminisrpartitioncount", 0),
             (f"{manager}offlinereplicacount", offline),
             ("kafka_cluster_partition_underminisr", 0),
-            ("kafka_cluster_partition_replicascount", topics.partitions),
-            (f"{controller}activecontrollercount", 1),
-            (f"{controller}offlinepartitionscount", offline),
+            ("kafka_cluster_partition_replicascount", led),
+            (f"{controller}activecontrollercount", int(cluster.controller_id == cluster.node_id)),
+            (f"{controller}offlinepartitionscount", offline + cluster.unled()),
             (f"{controller}globaltopiccount", topics.count),
             (f"{controller}globalpartitioncount", topics.partitions),
             ("kafka_log_logmanager_offlinelogdirectorycount", 0),
@@ -176,7 +200,8 @@ class _Topics:
     def __init__(self, gateway: Gateway) -> None:
         services, config = gateway.services, gateway.services.config
         topics = services.topics.all()
-        self._node_id = config.node_id
+        # of the partitions that are open here, which are those that this node leads
+        self._node_id = services.cluster.node_id
         self.count = len(topics)
         self.partitions = sum(topic.partitions for topic in topics)
         self._topics = topics[: config.kgw_metrics_max_topics]

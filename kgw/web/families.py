@@ -74,7 +74,7 @@ SECTIONS: tuple[tuple[str, tuple[Family, ...]], ...] = (
         tuple(Family(topic_counter(other), "counter", meaning, ("topic",)) for _, other, _, meaning in TOPIC_COUNTERS),
     ),
     (
-        "The node, as Kafka's dashboards expect it; there is one node, which leads everything",
+        "The node, as Kafka's dashboards expect it",
         (
             Family("kafka_server_replicamanager_leadercount", "gauge", "Partitions led here."),
             Family("kafka_server_replicamanager_partitioncount", "gauge", "Partitions kept here."),
@@ -82,10 +82,19 @@ SECTIONS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             Family("kafka_server_replicamanager_underminisrpartitioncount", "gauge", "Always 0."),
             Family("kafka_server_replicamanager_offlinereplicacount", "gauge", "Partitions that cannot be written."),
             Family("kafka_cluster_partition_underminisr", "gauge", "Always 0."),
-            Family("kafka_cluster_partition_replicascount", "gauge", "Replicas of all partitions: one for each."),
-            Family("kafka_controller_kafkacontroller_activecontrollercount", "gauge", "Always 1."),
             Family(
-                "kafka_controller_kafkacontroller_offlinepartitionscount", "gauge", "Partitions that cannot be written."
+                "kafka_cluster_partition_replicascount", "gauge", "Replicas of the partitions led here: one for each."
+            ),
+            Family(
+                "kafka_controller_kafkacontroller_activecontrollercount",
+                "gauge",
+                "1 where this node says who leads what, 0 elsewhere.",
+            ),
+            Family("kafka_controller_kafkacontroller_activebrokercount", "gauge", "Nodes that are alive."),
+            Family(
+                "kafka_controller_kafkacontroller_offlinepartitionscount",
+                "gauge",
+                "Partitions that nobody leads, and those led here that cannot be written.",
             ),
             Family("kafka_controller_kafkacontroller_globaltopiccount", "gauge", "Topics."),
             Family("kafka_controller_kafkacontroller_globalpartitioncount", "gauge", "Partitions."),
@@ -121,10 +130,29 @@ SECTIONS: tuple[tuple[str, tuple[Family, ...]], ...] = (
         ),
     ),
     (
-        "Topics and groups, as kafka_exporter names them",
+        "Several gateways on one SeaweedMQ (cluster.md); with another engine there are none of these",
         (
-            Family("kafka_brokers", "gauge", "Always 1."),
-            Family("kafka_broker_info", "gauge", "Always 1.", ("id", "address")),
+            Family(
+                "kgw_cluster_lease_seconds",
+                "gauge",
+                "For how long this node may go on without another heartbeat; 0 where it may not lead anything now.",
+            ),
+            Family("kgw_cluster_fences_total", "counter", "Times this node had to let go of all that it led."),
+            Family(
+                "kgw_cluster_heartbeat_age_seconds",
+                "gauge",
+                "Since a heartbeat of a node was seen here.",
+                ("node",),
+            ),
+            Family("kgw_cluster_partitions", "gauge", "Partitions that a node is to lead.", ("node",)),
+            Family("kgw_cluster_group_slots", "gauge", "Shares of all groups that a node coordinates.", ("node",)),
+        ),
+    ),
+    (
+        "Topics and groups, as kafka_exporter names them; of partitions led here, and groups coordinated here",
+        (
+            Family("kafka_brokers", "gauge", "Nodes that are alive, as this one sees it."),
+            Family("kafka_broker_info", "gauge", "Always 1; a row for each of them.", ("id", "address")),
             Family("kafka_topic_partitions", "gauge", "Partitions of a topic.", ("topic",)),
             Family("kafka_topic_partition_current_offset", "gauge", "The offset of the next record.", _PARTITION),
             Family("kafka_topic_partition_oldest_offset", "gauge", "The log start offset.", _PARTITION),
@@ -142,7 +170,10 @@ SECTIONS: tuple[tuple[str, tuple[Family, ...]], ...] = (
             Family("kafka_consumergroup_members", "gauge", "Members of a group.", ("consumergroup",)),
             Family("kafka_consumergroup_current_offset", "gauge", "What a group has committed.", _PLACE),
             Family(
-                "kafka_consumergroup_lag", "gauge", "Offsets from there to the end of the log, never below 0.", _PLACE
+                "kafka_consumergroup_lag",
+                "gauge",
+                "Offsets from there to the end of the log, never below 0; none of partitions that another node leads.",
+                _PLACE,
             ),
             Family(
                 "kafka_consumergroup_current_offset_sum",
@@ -246,6 +277,41 @@ SECTIONS: tuple[tuple[str, tuple[Family, ...]], ...] = (
                 "Decoded parts of log files in memory (bounded by `kgw.seaweedmq.history.cache.bytes`).",
             ),
             Family("kgw_seaweedmq_history_loads_total", "counter", "Pieces of log files read and decoded."),
+        ),
+    ),
+    (
+        "The schema registry; only with `kgw.schema.registry.url`",
+        (
+            Family("kgw_schema_registry_up", "gauge", "Whether it answered when it was last asked, 1 or 0."),
+            Family("kgw_schema_registry_requests_total", "counter", "Requests sent, to all its URLs."),
+            Family(
+                "kgw_schema_registry_errors_total",
+                "counter",
+                "Requests that were not answered, refused, or answered with an error of the registry's own.",
+            ),
+            Family("kgw_schema_registry_waiting", "gauge", "Different questions that wait for an answer."),
+            Family(
+                "kgw_schema_registry_cache_hits_total", "counter", "Questions answered from what is remembered here."
+            ),
+            Family("kgw_schema_registry_cache_schemas", "gauge", "Schemas remembered."),
+            Family(
+                "kgw_schema_registry_cache_bytes",
+                "gauge",
+                "What their text takes (bounded by `kgw.schema.registry.cache.max.bytes`).",
+            ),
+            Family(
+                "kgw_schema_records_total",
+                "counter",
+                "Records looked into, by what came of it (docs/schemas.md).",
+                ("result",),
+            ),
+            Family("kgw_schema_refused_batches_total", "counter", "Batches refused for a record in them (strict)."),
+            Family(
+                "kgw_schema_undeclared_total", "counter", "Batches whose columns the engine was not told of in time."
+            ),
+            Family("kgw_schema_codecs", "gauge", "Schemas ready to read values with."),
+            Family("kgw_schema_batches_waiting", "gauge", "Batches that wait for a schema, or behind one that does."),
+            Family("kgw_schema_bytes_waiting", "gauge", "What they take."),
         ),
     ),
 )

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from kgw.errors import ErrorCode, KafkaError
 from kgw.handlers.contract import Services
 from kgw.interfaces import IStateStore
-from kgw.model import HEALTH_TOPIC, NewTopic
+from kgw.model import HEALTH_FACTS, HEALTH_TOPIC, NewTopic
 from kgw.wire.records import RecordBatch, build_batch
 
 log = Logger("kgw.web")
@@ -33,7 +33,7 @@ _CONFIGS = {
     "segment.bytes": "1048576",
     "segment.ms": "3600000",
 }
-_FACT = "health/probe"
+_FACT = f"{HEALTH_FACTS}probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Readiness:
         return report
 
     async def _engine(self) -> None:
-        """Append a record to the health topic and read it."""
+        """Append a record to the health topic and read it; where others lead all of it, the other check will do."""
         services = self._services
         if services.topics.get(HEALTH_TOPIC) is None:
             try:
@@ -171,16 +171,51 @@ class Readiness:
                     raise
         token = os.urandom(8).hex().encode()
         batch = build_batch([(None, token, (), int(services.clock.seconds() * 1000))])
-        partition = services.logs.partition(HEALTH_TOPIC, 0)
+        own = await self._own_partition()
+        if own is None:
+            return
+        partition = services.logs.partition(HEALTH_TOPIC, own)
         # what the disks of a distant engine are waited for, every producer's own acks say
         appended = await partition.append(RecordBatch.parse(batch), 1)
         fetched = await partition.read(appended.base_offset, 64 * 1024)
         if token not in b"".join(fetched.records):
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the record just written is not what is read")
 
+    async def _own_partition(self) -> int | None:
+        """
+        The partition of the health topic that this node leads; there are as many as brokers, so mostly each has one.
+
+        @return: C{None} where it has none, as one that has just joined or is about to leave.
+        @raise KafkaError: C{NOT_LEADER_OR_FOLLOWER}: this node is not one of the brokers now, or partitions are led by
+            nobody.
+        """
+        services = self._services
+        cluster, nodes = services.cluster, services.cluster.node_ids()
+        if cluster.node_id not in nodes:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "this node is not in the cluster now")
+        topic = services.topics.get(HEALTH_TOPIC)
+        if topic is not None and topic.partitions < len(nodes):
+            try:
+                await services.topics.extend(HEALTH_TOPIC, len(nodes))
+            except KafkaError as error:
+                # another node has just done so
+                if error.code is not ErrorCode.INVALID_PARTITIONS:
+                    raise
+            topic = services.topics.get(HEALTH_TOPIC)
+        if topic is None:
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"somebody has deleted {HEALTH_TOPIC}")
+        leaders = [cluster.leader(topic, index).node_id for index in range(topic.partitions)]
+        if cluster.node_id in leaders:
+            return leaders.index(cluster.node_id)
+        if max(leaders) < 0:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, "nothing is led by anybody")
+        return None
+
     async def _state(self) -> None:
         """Keep a fact and read it."""
         token = os.urandom(8)
-        await self._facts.commit({_FACT: token})
-        if await self._facts.get(_FACT) != token:
+        # of this node's own: others probe as well
+        key = f"{_FACT}/{self._services.cluster.node_id}"
+        await self._facts.commit({key: token})
+        if await self._facts.get(key) != token:
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the fact just kept is not what is read")

@@ -57,6 +57,7 @@ class LocalLogEngine:
     @ivar cleaner: compacts logs; its C{facts} say what it did.
     """
 
+    tables = None
     _log = Logger()
 
     def __init__(

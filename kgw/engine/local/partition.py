@@ -22,7 +22,7 @@ from kgw.engine.local.surroundings import Surroundings
 from kgw.engine.local.swaps import put_in_place
 from kgw.engine.tail import Tail
 from kgw.errors import ErrorCode, KafkaError
-from kgw.interfaces import IPartitionLog
+from kgw.interfaces import Columns, IPartitionLog
 from kgw.log.producer_state import BatchMetadata
 from kgw.model import (
     Appended,
@@ -144,7 +144,7 @@ class LocalPartitionLog(ReadableLog):
 
     # Appending
 
-    def append(self, batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
+    def append(self, batch: RecordBatch, acks: int = -1, columns: Columns | None = None) -> Deferred[Appended]:
         """See L{IPartitionLog.append}."""
         if self._gone is not None:
             return fail(KafkaError(*self._gone))

@@ -46,7 +46,7 @@ class Reads:
         """
         As L{LogFiles.read}, from one segment at most.
 
-        @return: fails with C{CORRUPT_MESSAGE}, with C{OSError}, and with L{LookupError} where C{offset} is no longer
+        @return: fails with C{CORRUPT_MESSAGE}, with C{OSError}, and with C{LookupError} where C{offset} is no longer
             in the log. When it is cancelled, a read that was not begun is not made.
         """
         wanted = _Wanted()

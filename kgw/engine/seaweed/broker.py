@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,29 +13,37 @@ from kgw.engine.seaweed.calls import Calls
 from kgw.engine.seaweed.errors import EngineUnavailable, from_fetch
 from kgw.engine.seaweed.filer import Filer
 from kgw.engine.seaweed.proto import mq_broker_pb2, mq_schema_pb2
+from kgw.engine.seaweed.topic_file import (
+    NAMESPACE,
+    RING_SIZE,
+    ROOT,
+    PartitionRange,
+    TopicFile,
+    topic_directory,
+    topic_message,
+)
 from kgw.errors import ErrorCode, KafkaError
+from kgw.schema.columns import RecordOf
+from kgw.schema.record_type import merge
+
+__all__ = [
+    "NAMESPACE",
+    "RING_SIZE",
+    "ROOT",
+    "Broker",
+    "FetchedMessages",
+    "PartitionRange",
+    "check_count",
+    "check_name",
+    "check_range",
+    "partition_directory",
+    "partition_message",
+    "topic_directory",
+    "topic_message",
+]
 
 _SERVICE = "/messaging_pb.SeaweedMessaging/"
-#: Where Kafka's topics are: the namespace the Go gateway uses too.
-NAMESPACE = "kafka"
-ROOT = f"/topics/{NAMESPACE}"
-#: The engine's ring of hashes, cut into one range for each partition.
-RING_SIZE = 2520
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-
-
-class PartitionRange(NamedTuple):
-    """
-    One partition of an engine topic.
-
-    @ivar start: the first slot of the ring that is its own.
-    @ivar stop: the slot behind its last one.
-    @ivar unix_time_ns: when this generation of the topic was made; the same for all of its partitions.
-    """
-
-    start: int
-    stop: int
-    unix_time_ns: int
 
 
 class FetchedMessages(NamedTuple):
@@ -84,11 +91,6 @@ def check_range(partition: PartitionRange) -> None:
         raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"no partition of the engine: {partition}")
 
 
-def topic_message(topic: str) -> mq_schema_pb2.Topic:
-    """A topic of Kafka's namespace, for requests."""
-    return mq_schema_pb2.Topic(namespace=NAMESPACE, name=topic)
-
-
 def partition_message(partition: PartitionRange) -> mq_schema_pb2.Partition:
     """A partition, for requests."""
     return mq_schema_pb2.Partition(
@@ -97,11 +99,6 @@ def partition_message(partition: PartitionRange) -> mq_schema_pb2.Partition:
         range_stop=partition.stop,
         unix_time_ns=partition.unix_time_ns,
     )
-
-
-def topic_directory(topic: str) -> str:
-    """Where the filer keeps a topic."""
-    return f"{ROOT}/{topic}"
 
 
 def partition_directory(topic: str, partition: PartitionRange) -> str:
@@ -138,23 +135,55 @@ class Broker:
         return Deferred.fromCoroutine(self._existing(topic))
 
     async def _existing(self, topic: str) -> list[PartitionRange] | None:
+        content = await self._content(topic)
+        return None if content is None else TopicFile.read(topic, content).ranges
+
+    async def _content(self, topic: str) -> bytes | None:
         check_name(topic)
         entry = await self._filer.lookup(topic_directory(topic), "topic.conf")
         if entry is None:
             return None
-        content = entry.content or await self._filer.read(topic_directory(topic), "topic.conf")
-        try:
-            rows = json.loads(content)["brokerPartitionAssignments"] or []
-            found = [
-                # protobuf's JSON leaves zeros out, or not
-                PartitionRange(int(p.get("rangeStart", 0)), int(p["rangeStop"]), int(p["unixTimeNs"]))
-                for p in (row["partition"] for row in rows)
-            ]
-        except (ValueError, TypeError, KeyError, AttributeError) as failure:
-            raise KafkaError(
-                ErrorCode.KAFKA_STORAGE_ERROR, f"{topic_directory(topic)}/topic.conf is not understood: {failure!r}"
-            ) from failure
-        return sorted(found)
+        return entry.content or await self._filer.read(topic_directory(topic), "topic.conf")
+
+    def declared(self, topic: str) -> Deferred[tuple[RecordOf, str]]:
+        """
+        The columns and the format of records that a topic has as the filer keeps them; no columns where it has none.
+
+        @return: fails with C{UNKNOWN_TOPIC_OR_PARTITION}, and with C{INVALID_CONFIG} where they are not understood.
+        """
+        return Deferred.fromCoroutine(self._declared(topic))
+
+    async def _declared(self, topic: str) -> tuple[RecordOf, str]:
+        found = await self._file(topic)
+        return found.columns(), found.format
+
+    async def _file(self, topic: str) -> TopicFile:
+        content = await self._content(topic)
+        if content is None:
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no engine topic {topic}")
+        return TopicFile.read(topic, content)
+
+    def declare(self, topic: str, columns: RecordOf, format: str) -> Deferred[list[str]]:
+        """
+        Add columns to those that the records of a topic have; the broker is not asked where they are there.
+
+        A broker takes what it is sent for the whole configuration, so all there is goes with it: the same number of
+        partitions above all, as another would begin them anew.
+
+        @return: fires with the names of those that stay of another type; fails as L{declared}.
+        """
+        return Deferred.fromCoroutine(self._declare(topic, columns, format))
+
+    async def _declare(self, topic: str, columns: RecordOf, format: str) -> list[str]:
+        found = await self._file(topic)
+        there = found.columns()
+        wanted, conflicts = merge(there, columns) if there.columns else (columns, [])
+        if wanted != there:
+            request = found.request(topic, wanted, found.format or format)
+            await self._calls.unary(
+                self._address(), f"{_SERVICE}ConfigureTopic", request, mq_broker_pb2.ConfigureTopicResponse
+            )
+        return conflicts
 
     def configure_topic(self, topic: str, count: int) -> Deferred[list[PartitionRange]]:
         """

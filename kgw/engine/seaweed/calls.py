@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from threading import Lock
 from typing import Any, Protocol, Self, TypeVar
 
@@ -15,6 +16,7 @@ from kgw.engine.bridge import IBridge
 from kgw.engine.seaweed.errors import EngineUnavailable, from_status
 from kgw.engine.seaweed.h2.security import Security
 from kgw.engine.seaweed.security import channel
+from kgw.errors import ErrorCode, KafkaError
 
 T = TypeVar("T")
 
@@ -112,7 +114,13 @@ class Calls:
         self.timeout_s = timeout_s
 
     def unary(
-        self, address: str, method_path: str, request: Message, response_type: type[M], timeout_s: float | None = None
+        self,
+        address: str,
+        method_path: str,
+        request: Message,
+        response_type: type[M],
+        timeout_s: float | None = None,
+        may_call: Callable[[], bool] | None = None,
     ) -> Deferred[M]:
         """
         Call a method that answers once.
@@ -120,9 +128,11 @@ class Calls:
         @param address: host:port.
         @param method_path: C{"/package.Service/Method"}.
         @param timeout_s: instead of the usual one.
+        @param may_call: asked in the thread that makes the call, after all waiting: where it says no none is made.
         @return: fires with the answer; fails with L{EngineUnavailable} or another L{KafkaError}.
         """
-        return self._make(address, method_path, _unary, request.SerializeToString(), response_type, timeout_s)
+        how = _unary if may_call is None else partial(_unary_while, may_call)
+        return self._make(address, method_path, how, request.SerializeToString(), response_type, timeout_s)
 
     def stream(
         self, address: str, method_path: str, request: Message, response_type: type[M], timeout_s: float | None = None
@@ -196,6 +206,14 @@ _LINK_FAILED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 def _unary(link: _Link, path: str, request: bytes, response_type: type[M], timeout_s: float) -> M:
     answer: bytes = link.channel(timeout_s).unary_unary(path)(request, timeout=timeout_s)
     return response_type.FromString(answer)
+
+
+def _unary_while(
+    may_call: Callable[[], bool], link: _Link, path: str, request: bytes, response_type: type[M], timeout_s: float
+) -> M:
+    if not may_call():
+        raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"{path}: this gateway may not write any more")
+    return _unary(link, path, request, response_type, timeout_s)
 
 
 def _stream(link: _Link, path: str, request: bytes, response_type: type[M], timeout_s: float) -> list[M]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from kgw.errors import KafkaError
@@ -12,23 +11,22 @@ from kgw.errors import KafkaError
 if TYPE_CHECKING:
     from kgw.engine.seaweed.opening import Preparation
     from kgw.engine.seaweed.publisher import Publisher
-
-#: Seconds that the engine has to write a partition to files when it is closed.
-_DRAIN = 10.0
+    from kgw.engine.seaweed.surroundings import Surroundings
 
 _log = Logger("kgw.engine.seaweed")
 
 
-async def drained(name: str, publisher: Publisher, preparation: Preparation, timer: IReactorTime) -> bool:
+async def drained(name: str, publisher: Publisher, preparation: Preparation, around: Surroundings) -> bool:
     """
     End publishing to a partition, and have the engine write everything to files, if it is there to do so.
 
     @param name: topic and partition, for messages.
     @return: whether it has; otherwise those who wait for it were refused.
     """
-    deadline = timer.seconds() + _DRAIN
+    timer = around.timer
+    deadline = timer.seconds() + around.drain_s
     drained = publisher.drain()
-    alarm = timer.callLater(_DRAIN, publisher.close)
+    alarm = timer.callLater(around.drain_s, publisher.close)
     done = await drained
     if alarm.active():
         alarm.cancel()
@@ -49,6 +47,6 @@ async def drained(name: str, publisher: Publisher, preparation: Preparation, tim
             "{name}: the engine did not write everything to files within {seconds:g} s while it was closed; what it"
             " has acknowledged and not written is safe only as long as it runs",
             name=name,
-            seconds=_DRAIN,
+            seconds=around.drain_s,
         )
     return done

@@ -6,6 +6,7 @@ from kgw.engine.seaweed.envelope import BatchFacts
 from kgw.engine.seaweed.incoming import LogEntry, decode_entry
 from kgw.engine.seaweed.outgoing import MAX_RECORDS_BYTES, Stamps, encode_batch
 from kgw.errors import ErrorCode, KafkaError, WireError
+from kgw.interfaces import Columns
 from kgw.wire.records import Record, RecordBatch
 
 
@@ -27,13 +28,15 @@ class RecordCodec:
         self._batch: RecordBatch | None = None
         self._records: list[Record] = []
 
-    def encode(self, batch: RecordBatch, expected_offset: int, now_ns: int, skip: int = 0) -> bytes:
+    def encode(
+        self, batch: RecordBatch, expected_offset: int, now_ns: int, skip: int = 0, columns: Columns | None = None
+    ) -> bytes:
         """
         The engine messages of the records from number C{skip} on; see L{encode_batch}.
 
         @raise KafkaError: see there.
         """
-        return encode_batch(batch, expected_offset, self.stamps, now_ns, skip, self._limit).data
+        return encode_batch(batch, expected_offset, self.stamps, now_ns, skip, self._limit, columns).data
 
     def check(self, batch: RecordBatch, now_ns: int) -> None:
         """

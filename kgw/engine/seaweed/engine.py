@@ -16,11 +16,13 @@ from kgw.engine.seaweed.broker import Broker
 from kgw.engine.seaweed.filer import Filer
 from kgw.engine.seaweed.history_cache import HistoryCache
 from kgw.engine.seaweed.layout import Layout, Place
+from kgw.engine.seaweed.led_topic import LedTopic, broken_off, together
 from kgw.engine.seaweed.opening import open_partition
 from kgw.engine.seaweed.partition import SeaweedPartitionLog
 from kgw.engine.seaweed.partition_facts import forget_facts
 from kgw.engine.seaweed.publishing import Publishing
 from kgw.engine.seaweed.surroundings import Surroundings
+from kgw.engine.seaweed.tables import Alone, SeaweedTables
 from kgw.engine.tail import TailBudget
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import ILogEngine, IPartitionLog, IStateStore
@@ -41,8 +43,9 @@ class SeaweedLogEngine:
     """
     Keeps partition logs in SeaweedMQ, one message for each record.
 
-    One gateway writes to a partition. While it runs, each partition has a stream open to its broker, for the broker
-    forgets what it knows of partitions that nobody writes to.
+    One gateway writes to all partitions. While it runs, each partition has a stream open to its broker, for the broker
+    forgets what it knows of partitions that nobody writes to. Where several gateways share the partitions it is
+    L{kgw.engine.seaweed.shared_engine.SharedSeaweedLogEngine} instead.
     """
 
     _log = Logger()
@@ -64,6 +67,12 @@ class SeaweedLogEngine:
         retention_check_ms: int = 300_000,
         producer_id_expiration_ms: int = 86_400_000,
         snapshot_ms: int = 60_000,
+        may_lead: Callable[[], bool] = lambda: True,
+        may_wait: Callable[[], bool] = lambda: False,
+        when_known: Callable[[], Deferred[None]] = lambda: succeed(None),
+        alone: Alone | None = None,
+        drain_s: float = 10.0,
+        sweeps: bool = True,
     ) -> None:
         """
         @param where: the masters, for people.
@@ -71,6 +80,10 @@ class SeaweedLogEngine:
         @param timer: measures pauses, where that is another one.
         @param snapshot_ms: how often it is stored what is known of producers, so that a start after a crash has
             less to read (C{log.flush.offset.checkpoint.interval.ms}).
+        @param may_lead: see L{Surroundings}. So are C{may_wait} and C{when_known}.
+        @param alone: runs what only one gateway at a time may do to the columns of topics, where there are several.
+        @param drain_s: see L{Surroundings}.
+        @param sweeps: look for engine topics that are to be removed, from time to time.
         """
         self._where = where
         self._layout = layout
@@ -87,16 +100,22 @@ class SeaweedLogEngine:
             opening=DeferredSemaphore(_OPENING),
             acks_all_flushed=acks_all_flushed,
             producer_id_expiration_ms=producer_id_expiration_ms,
+            may_lead=may_lead,
+            may_wait=may_wait,
+            when_known=when_known,
+            drain_s=drain_s,
         )
-        self._topics: dict[str, tuple[Topic, list[SeaweedPartitionLog]]] = {}
+        self.tables = SeaweedTables(broker, self._engine_topics, alone)
+        self._topics: dict[str, LedTopic] = {}
         self._starting: Deferred[None] = succeed(None)
         #: Topics being made, by their ids.
         self._making: dict[bytes, Deferred[None]] = {}
         self._loops = [
             (LoopingCall(self._each, SeaweedPartitionLog.maintain), retention_check_ms / 1000),
             (LoopingCall(self._each, SeaweedPartitionLog.checkpoint), snapshot_ms / 1000),
-            (LoopingCall(self._sweep), _SWEEP),
         ]
+        if sweeps:
+            self._loops.append((LoopingCall(self._sweep), _SWEEP))
         self._ended: list[Deferred[Any]] = []
         self._measuring = DeferredSemaphore(_MEASURING)
         self._running = False
@@ -134,11 +153,16 @@ class SeaweedLogEngine:
         self._around.publishing.start()
         try:
             opening = [Deferred.fromCoroutine(self._found(topic, config)) for topic, config in topics]
-            opened = await _together(opening, _abandon)
+            opened = await together(opening, _abandon)
         except Exception:
             await self._around.publishing.stop()
             raise
-        self._topics = {topic.name: (topic, logs) for (topic, _), logs in zip(topics, opened, strict=True)}
+        self._topics = {
+            topic.name: LedTopic(topic, config, logs) for (topic, config), logs in zip(topics, opened, strict=True)
+        }
+        self._begin_loops()
+
+    def _begin_loops(self) -> None:
         self._running = True
         for loop, period in self._loops:
             loop.clock = self._around.timer
@@ -162,7 +186,7 @@ class SeaweedLogEngine:
         def begin(index: int) -> Deferred[SeaweedPartitionLog]:
             return self._around.opening.run(open_partition, topic, index, places[index], config, self._around)
 
-        return await _together([begin(index) for index in range(first, len(places))], lambda log: _abandon([log]))
+        return await together([begin(index) for index in range(first, len(places))], lambda log: _abandon([log]))
 
     def stop(self) -> Deferred[None]:
         """See L{ILogEngine.stop}; a start, or a creation, that is going on is broken off."""
@@ -178,8 +202,9 @@ class SeaweedLogEngine:
             if loop.running:
                 loop.stop()
         ended, self._ended = self._ended, []
-        await DeferredList([*ended, *[_broken_off(making) for making in list(self._making.values())]])
-        logs = [log for _, logs in self._topics.values() for log in logs]
+        await DeferredList([*ended, *[broken_off(making) for making in list(self._making.values())]])
+        await DeferredList([broken_off(taking) for led in self._topics.values() for taking in led.give_up()])
+        logs = [log for led in self._topics.values() for log in led.logs.values()]
         failures: list[Failure] = []
         await DeferredList([Deferred.fromCoroutine(log.close()).addErrback(failures.append) for log in logs])
         await self._around.publishing.stop()
@@ -209,14 +234,33 @@ class SeaweedLogEngine:
         self._check_running()
         held = self._held(topic)
         try:
-            made = await self._opened(topic, config, await self._layout.create(topic), len(held))
+            places = await self._layout.create(topic)
+            engine_topics = engine_topics_of(places)
+            if held and len(engine_topics) > 1:
+                await self._spread(engine_topics)
+            made = await self._opened(topic, config, places, len(held))
         except (KafkaError, CancelledError) as error:
             await self._undo(topic)
             self._check_running()
             if isinstance(error, KafkaError):
                 raise
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{topic.name} was deleted meanwhile") from error
-        self._topics[topic.name] = topic, [*held, *made]
+        self._topics[topic.name] = LedTopic(topic, config, [*held, *made])
+
+    async def _spread(self, engine_topics: list[str]) -> None:
+        try:
+            await self.tables.spread(engine_topics)
+        except KafkaError as error:
+            if error.code != ErrorCode.INVALID_CONFIG:
+                raise
+            # what others declared stays as it is, and records without columns are records all the same
+            self._log.warn("new partitions have no columns: {reason}", reason=error.message)
+
+    def _engine_topics(self, name: str) -> list[str]:
+        held = self._topics.get(name)
+        if held is None:
+            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{name} is not here")
+        return engine_topics_of(self._layout.places(held.topic))
 
     async def _undo(self, topic: Topic) -> None:
         try:
@@ -231,13 +275,14 @@ class SeaweedLogEngine:
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the engine is not running")
 
     def _held(self, topic: Topic) -> list[SeaweedPartitionLog]:
-        held = self._topics.get(topic.name)
-        return held[1] if held is not None and held[0].id == topic.id else []
+        led = self._topics.get(topic.name)
+        return list(led.logs.values()) if led is not None and led.topic.id == topic.id else []
 
     def configure(self, topic: Topic, config: LogConfig) -> None:
         """See L{ILogEngine.configure}."""
-        for log in self._held(topic):
-            log.config = config
+        led = self._topics.get(topic.name)
+        if led is not None and led.topic.id == topic.id:
+            led.configure(config)
 
     def check_config(self, config: LogConfig) -> None:
         """See L{ILogEngine.check_config}; there is no compaction: SeaweedMQ rewrites no log file."""
@@ -257,23 +302,31 @@ class SeaweedLogEngine:
         if topic.id not in self._layout.known():
             return
         self._check_running()
-        held = self._held(topic)
-        if held:
-            del self._topics[topic.name]
-        written = [log.delete() for log in held]
+        written = self._let_go(topic)
         if topic.id in self._making:
-            written.append(_broken_off(self._making[topic.id]))
+            written.append(broken_off(self._making[topic.id]))
         await self._layout.retire(topic)
         await DeferredList(written)
         await forget_facts(self._around.store, topic)
 
+    def _let_go(self, topic: Topic) -> list[Deferred[None]]:
+        """The topic is gone; what fires when nothing more is stored of it."""
+        led = self._topics.get(topic.name)
+        if led is None or led.topic.id != topic.id:
+            return []
+        del self._topics[topic.name]
+        return [*[log.delete() for log in led.logs.values()], *[broken_off(taking) for taking in led.give_up()]]
+
     def partition(self, name: str, index: int) -> IPartitionLog:
         """See L{ILogEngine.partition}."""
-        held = self._topics.get(name)
-        if held is None or not 0 <= index < len(held[1]):
+        led = self._topics.get(name)
+        log = None if led is None else led.logs.get(index)
+        if log is None:
+            if led is not None and 0 <= index < led.topic.partitions:
+                raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"{name}-{index} is not led here")
             raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{name}-{index} is not here")
-        log: IPartitionLog = held[1][index]
-        return log
+        found: IPartitionLog = log
+        return found
 
     def log_dir(self, wanted: Collection[TopicPartition] | None = None) -> Deferred[LogDir]:
         """
@@ -288,12 +341,12 @@ class SeaweedLogEngine:
         self._check_running()
         logs = {
             TopicPartition(name, index): log
-            for name, (_, logs) in self._topics.items()
-            for index, log in enumerate(logs)
+            for name, led in self._topics.items()
+            for index, log in led.logs.items()
             if wanted is None or (name, index) in wanted
         }
         measured = [self._measuring.run(self._measure, name, log) for name, log in logs.items()]
-        sizes = await _together(measured, lambda _: None)
+        sizes = await together(measured, lambda _: None)
         found = {name: size for name, size in zip(logs, sizes, strict=True) if size is not None}
         return LogDir(f"seaweedmq:{self._where}", found)
 
@@ -308,15 +361,15 @@ class SeaweedLogEngine:
         return size if self._is_here(log, name.topic) else None
 
     def _is_here(self, log: SeaweedPartitionLog, topic: str) -> bool:
-        held = self._topics.get(topic)
-        return held is not None and log in held[1]
+        led = self._topics.get(topic)
+        return led is not None and log in led.logs.values()
 
     # What is done now and then
 
     async def _do_each(self, work: Callable[[SeaweedPartitionLog, int], Awaitable[None]]) -> None:
         now_ms = int(self._clock.seconds() * 1000)
-        for _, logs in list(self._topics.values()):
-            for log in list(logs):
+        for led in list(self._topics.values()):
+            for log in list(led.logs.values()):
                 if not self._running:
                     return
                 try:
@@ -339,6 +392,11 @@ class SeaweedLogEngine:
         self._log.warn("directories of deleted topics stay for now: {reason}", reason=failure.getErrorMessage())
 
 
+def engine_topics_of(places: list[Place]) -> list[str]:
+    """The engine topics that a Kafka topic is in, in the order of its partitions."""
+    return list(dict.fromkeys(place.engine_topic for place in places))
+
+
 def _abandon(logs: list[SeaweedPartitionLog]) -> None:
     """They were opened in vain."""
     for log in logs:
@@ -349,36 +407,3 @@ def _cut_short(failure: Failure) -> Failure:
     if failure.check(CancelledError):
         raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, "the engine was stopped while it started")
     return failure
-
-
-def _broken_off(running: Deferred[None]) -> Deferred[None]:
-    """Fires when it has ended, having been cancelled."""
-    ended: Deferred[None] = Deferred()
-    running.addBoth(lambda _: ended.callback(None))
-    running.cancel()
-    return ended
-
-
-async def _together(running: list[Deferred[T]], undo: Callable[[T], None]) -> list[T]:
-    """
-    All results; where one fails the others are cancelled, and once all have ended the first failure is raised.
-
-    @param undo: called with each result there is then.
-    """
-    failures: list[Failure] = []
-
-    def failed(failure: Failure) -> None:
-        failures.append(failure)
-        if len(failures) == 1:
-            for one in running:
-                one.cancel()
-
-    for one in running:
-        one.addErrback(failed)
-    results = [result for _, result in await DeferredList(running)]
-    if failures:
-        for result in results:
-            if result is not None:
-                undo(result)
-        failures[0].raiseException()
-    return results

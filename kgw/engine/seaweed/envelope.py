@@ -33,7 +33,11 @@ NULL_VALUE = 0x02
 LOG_APPEND_TIME = 0x04
 HAS_HEADERS = 0x08
 HAS_FACTS = 0x10
-_KNOWN_FLAGS = 0x1F
+#: The message has a key that the record has not: L{STAND_IN}, as the engine's tables pass over what has none. The
+#: record's own is null or, without L{NULL_KEY}, empty.
+STAND_IN_KEY = 0x20
+_KNOWN_FLAGS = 0x3F
+STAND_IN = b"\0"
 
 #: The headers section of a record without headers, as in a Kafka record.
 NO_HEADERS = b"\0"
@@ -72,6 +76,7 @@ class Opened(NamedTuple):
     What an envelope holds.
 
     @ivar headers: the section as in a Kafka record, count included; L{NO_HEADERS} where there are none.
+    @ivar stand_in_key: the key of the message is not the record's.
     """
 
     timestamp: int
@@ -81,6 +86,7 @@ class Opened(NamedTuple):
     headers: bytes
     facts: BatchFacts | None
     expected_offset: int
+    stand_in_key: bool
 
 
 def varint(number: int) -> bytes:
@@ -132,7 +138,7 @@ def seal(
     """
     The value of the engine message of a record.
 
-    @param flags: L{NULL_KEY} and L{LOG_APPEND_TIME}; the others follow from what is given.
+    @param flags: L{NULL_KEY}, L{STAND_IN_KEY} and L{LOG_APPEND_TIME}; the others follow from what is given.
     @param headers: the section as in a Kafka record.
     """
     body = _timestamp(timestamp) + varint(expected_offset)
@@ -187,6 +193,50 @@ def unseal(data: bytes) -> Opened | None:
     return _read(body)
 
 
+def beginning(opened: Opened) -> bytes:
+    """What envelopes of the same time begin with behind the checksum, for L{value_behind}; empty where it is rare."""
+    timestamp, log_append, null_key, value, headers, facts, _, stand_in = opened
+    if log_append or null_key or value is None or headers != NO_HEADERS or facts is not None or stand_in:
+        return b""
+    return b"\0" + _timestamp(timestamp)
+
+
+def value_behind(begins: bytes, data: bytes) -> bytes | None:
+    """
+    The value in an envelope that goes on as another one did; half the work of L{unseal}.
+
+    @param begins: what L{beginning} said of the other one, not empty.
+    @param data: beginning with L{MARK_BYTE}.
+    @return: C{None}: it does not, or is not whole, or has something rare: L{unseal} knows.
+    """
+    try:
+        length, start = data[2], 3
+        if length > 127:
+            more = data[3]
+            if more > 127:
+                return None
+            length, start = length + ((more - 1) << 7), 4
+        at = start + _PREFIX
+        if not data.startswith(begins, at) or not data.startswith(_MAGIC_AND_VERSION, start) or data[1] != MARK[1]:
+            return None
+        body = data[at : start + length]
+        if crc32c(body) != int.from_bytes(data[start + 3 : at], "big"):
+            return None
+        # the expected offset, which nobody asks for here, has few bytes
+        at = len(begins)
+        if body[at] > 127:
+            at += 1
+            if body[at] > 127:
+                at += 1
+                if body[at] > 127:
+                    at += 1
+                    if body[at] > 127:
+                        return None
+        return body[at + 1 :]
+    except IndexError:
+        return None
+
+
 def _read(body: bytes) -> Opened:
     flags, end = body[0], len(body)
     if flags > _KNOWN_FLAGS:
@@ -210,9 +260,9 @@ def _read(body: bytes) -> Opened:
         if value:
             raise DamagedRecord("a null value in an envelope has bytes")
         value = None
-    log_append_time, null_key = flags & LOG_APPEND_TIME != 0, flags & NULL_KEY != 0
+    log_append, null_key, stand_in = flags & LOG_APPEND_TIME != 0, flags & NULL_KEY != 0, flags & STAND_IN_KEY != 0
     # as Opened(...) does, in a third of the time
-    return tuple.__new__(Opened, (timestamp, log_append_time, null_key, value, headers, facts, expected_offset))
+    return tuple.__new__(Opened, (timestamp, log_append, null_key, value, headers, facts, expected_offset, stand_in))
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
-from kgw.engine.seaweed.calls import Calls
+from kgw.engine.seaweed.calls import Calls, M, Message
 from kgw.engine.seaweed.errors import EngineUnavailable
 from kgw.engine.seaweed.http_files import HttpFiles
 from kgw.engine.seaweed.proto import filer_pb2
@@ -64,13 +64,17 @@ class Filer:
         address: Callable[[], str],
         http_address: Callable[[], str] | None = None,
         clock: Callable[[], float] = time.time,
+        may_write: Callable[[], bool] | None = None,
     ) -> None:
         """
         @param address: says where the filer's gRPC is now, as host:port; raises L{EngineUnavailable} where that is not
             known.
         @param http_address: the same for HTTP; as SeaweedFS has it by default, 10000 below gRPC, where C{None}.
         @param clock: seconds since the epoch, for the times of entries.
+        @param may_write: asked in the thread that is about to make a call that changes anything: where it says no, none
+            is made, and what it was for fails with C{KAFKA_STORAGE_ERROR}.
         """
+        self._may_write = may_write
         self._calls = calls
         self._address = address
         self._http_address = http_address or self._usual_http_address
@@ -114,9 +118,7 @@ class Filer:
             attributes=filer_pb2.FuseAttributes(file_size=len(content), mtime=now, crtime=now, file_mode=_FILE_MODE),
         )
         request = filer_pb2.CreateEntryRequest(directory=directory, entry=entry)
-        answer = await self._calls.unary(
-            self._address(), f"{_SERVICE}CreateEntry", request, filer_pb2.CreateEntryResponse
-        )
+        answer = await self._change("CreateEntry", request, filer_pb2.CreateEntryResponse)
         if answer.error_code:
             # one of the few that no repetition heals: a name too long, a directory in the way
             raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"{directory}/{name}: {answer.error}")
@@ -131,17 +133,20 @@ class Filer:
         request = filer_pb2.UpdateEntryRequest(
             directory=directory, entry=changed, condition=filer_pb2.WriteCondition(clauses=[unchanged])
         )
-        await self._calls.unary(self._address(), f"{_SERVICE}UpdateEntry", request, filer_pb2.UpdateEntryResponse)
+        await self._change("UpdateEntry", request, filer_pb2.UpdateEntryResponse)
 
     async def _delete(self, directory: str, name: str, recursive: bool) -> None:
         request = filer_pb2.DeleteEntryRequest(
             directory=directory, name=name, is_delete_data=True, is_recursive=recursive
         )
-        answer = await self._calls.unary(
-            self._address(), f"{_SERVICE}DeleteEntry", request, filer_pb2.DeleteEntryResponse
-        )
+        answer = await self._change("DeleteEntry", request, filer_pb2.DeleteEntryResponse)
         if answer.error:
             raise EngineUnavailable(f"removing {directory}/{name}: {answer.error}")
+
+    def _change(self, method: str, request: Message, response_type: type[M]) -> Deferred[M]:
+        return self._calls.unary(
+            self._address(), f"{_SERVICE}{method}", request, response_type, may_call=self._may_write
+        )
 
     def lookup(self, directory: str, name: str) -> Deferred[Entry | None]:
         """

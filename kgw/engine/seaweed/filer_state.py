@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, fail, succeed
@@ -17,18 +14,15 @@ from zope.interface import implementer
 
 from kgw.engine.seaweed import state_journal
 from kgw.engine.seaweed.state_files import Entries, Facts, Route
+from kgw.engine.seaweed.state_guard import GuardedEntries
+from kgw.engine.seaweed.state_journals import OLD, Journals, head, name_of, raise_any
+from kgw.engine.seaweed.state_queue import CallQueue, Commit, Milestones, Read
 from kgw.engine.state_limits import check_keys, check_puts
 from kgw.errors import ErrorCode, KafkaError
 from kgw.interfaces import IStateStore
 
 ROOT = "/topics/kafka/.meta/kgw/state"
 
-#: How much may wait for the filer before more is refused: calls, and bytes of their values.
-MAX_WAITING_CALLS = 10_000
-MAX_WAITING_BYTES = 64 << 20
-#: How many commits, and about how many bytes, share one entry of the journal.
-MAX_GROUP = 1000
-MAX_GROUP_BYTES = 4 << 20
 #: How much may stand in the journal that is not yet in its place: its entries, keys, and bytes of their values.
 MAX_BEHIND_ENTRIES = 1000
 MAX_BEHIND_KEYS = 5000
@@ -38,20 +32,6 @@ _RETRY_S = 0.1
 _MAX_RETRY_S = 5.0
 
 _Changes = dict[str, bytes | None]
-
-
-@dataclass(slots=True)
-class _Commit:
-    changes: _Changes
-    size: int
-    # Without a canceller: who cancels stops waiting, but what was called is still done.
-    done: Deferred[None] = field(default_factory=Deferred)
-
-
-@dataclass(slots=True)
-class _Read:
-    work: Callable[[], Coroutine[Deferred[Any], Any, Any]]
-    done: Deferred[Any] = field(default_factory=Deferred)
 
 
 @implementer(IStateStore)
@@ -64,28 +44,45 @@ class FilerStateStore:
     which they are durable and answered; then, while further ones may be journalled, the facts are written to their
     places, the latest value of each key. Reads look at what is journalled first.
 
-    The journal is a folder C{+journal/<number>} below the root with numbered entries, of which C{head} says up to
-    which number all are in their places. The folder with the largest number is in force, and all that older ones say
-    was done before it was made: each store makes one when it opens. When a write to the journal fails nobody knows
-    whether it will come to light in the end, so a new folder is made before the next commit.
+    The journal is a folder with numbered entries (L{Journals}): each store makes one when it opens. When a write to
+    the journal fails nobody knows whether it will come to light in the end, so a new folder is made before the next
+    commit.
 
-    There is one store at a time on a root.
+    Several stores may be on one root, each with a journal of its own, as long as no two have the same key in their
+    hands: whoever lets go of keys waits for L{drained} before another takes them up, and what one that died left in
+    its journal is put in its places by L{replay} before.
     """
 
     log = Logger()
 
-    def __init__(self, filer: Entries, clock: IReactorTime, root: str = ROOT, routes: Iterable[Route] = ()) -> None:
+    def __init__(
+        self,
+        filer: Entries,
+        clock: IReactorTime,
+        root: str = ROOT,
+        routes: Iterable[Route] = (),
+        *,
+        journal: str = OLD,
+        may_write: Callable[[], bool] | None = None,
+        alone: Callable[[Callable[[], Coroutine[Deferred[Any], Any, None]]], Awaitable[None]] | None = None,
+    ) -> None:
         """
         @param clock: waits before what could not be written to its place is tried again.
         @param root: the folder for it all.
         @param routes: which facts are kept elsewhere, and how.
+        @param journal: the name of its journal, which no other store has while it is open, and which is no number: the
+            gateway's incarnation, for instance. L{OLD} where there is one store at a time on the root.
+        @param may_write: asked before each call that changes anything in the filer: where it says no that call is not
+            made, and what it was for fails with C{KAFKA_STORAGE_ERROR}.
+        @param alone: runs something while no other gateway runs anything by it; needed where there may be others.
         """
-        self._filer = filer
+        self._filer = filer = filer if may_write is None else GuardedEntries(filer, may_write)
         self._clock = clock
-        self._journal = f"{root}/+journal"
+        self._journal = journal
+        self._alone = alone
         self._facts = Facts(filer, root, routes)
-        self._queue: deque[_Commit | _Read] = deque()
-        self._waiting_bytes = 0
+        self._journals = Journals(filer, self._facts, root)
+        self._queue = CallQueue()
         self._accepting = False
         self._opened = False
         self._working: Deferred[None] | None = None
@@ -103,10 +100,22 @@ class FilerStateStore:
         self._turns: list[Deferred[None]] = []
         self._catching_up: Deferred[None] | None = None
         self._pause: Deferred[None] | None = None
+        self._settling = DeferredLock()
+        self._placed = Milestones(lambda: self._first)
+
+    def enter(self, journal: str) -> Deferred[None]:
+        """Close in order, as far as that can be done, and L{open} with another journal; both may be done again."""
+
+        def begin(_: None) -> Deferred[None]:
+            self._journal = journal
+            return self.open()
+
+        return self.close().addCallback(begin)
 
     def open(self) -> Deferred[None]:
         """
-        Put in their places what an earlier store left in its journal.
+        Put in their places what an earlier store left in this journal, and what a single store of earlier versions
+        did.
 
         @return: fails with C{KAFKA_STORAGE_ERROR} where the filer does not answer or the journal is damaged.
         """
@@ -138,7 +147,7 @@ class FilerStateStore:
                     return newer[key]
             return await self._facts.get(key)
 
-        return self._enqueue(_Read(work))
+        return self._enqueue(Read(work))
 
     def scan(self, prefix: str) -> Deferred[list[tuple[str, bytes]]]:
         """All pairs whose key starts with C{prefix}, by the code points of the keys."""
@@ -150,7 +159,7 @@ class FilerStateStore:
             found = {**await self._facts.scan(prefix), **newer}
             return sorted((key, value) for key, value in found.items() if value is not None)
 
-        return self._enqueue(_Read(work))
+        return self._enqueue(Read(work))
 
     def commit(self, puts: Mapping[str, bytes], deletes: Collection[str] = ()) -> Deferred[None]:
         """
@@ -165,17 +174,47 @@ class FilerStateStore:
         changes: _Changes = dict.fromkeys(deletes)
         changes.update((key, bytes(value)) for key, value in puts.items())
         size = sum(len(key) + len(value or b"") for key, value in changes.items())
-        if self._queue and (len(self._queue) >= MAX_WAITING_CALLS or self._waiting_bytes + size > MAX_WAITING_BYTES):
+        if self._queue.is_full(size):
             return fail(_error("too many calls wait for the filer"))
-        return self._enqueue(_Commit(changes, size), size)
+        return self._enqueue(Commit(changes, size))
+
+    def drained(self) -> Deferred[None]:
+        """
+        Wait until all that was committed before is in its place, where every store finds it.
+
+        @return: fails with C{KAFKA_STORAGE_ERROR} where that is not known: the filer has to be asked once more.
+        """
+
+        async def work() -> int:
+            await self._settling.run(self._settle)
+            return self._next
+
+        return self._enqueue(Read(work)).addCallback(self._placed.reached)
+
+    def journals(self) -> Deferred[list[str]]:
+        """The names of all journals that are there: of stores that are open, and of some that are no more."""
+        return Deferred.fromCoroutine(self._journals.names())
+
+    def replay(self, journal: str) -> Deferred[None]:
+        """
+        Put in their places what a store left that is no more, and remove its journal; nothing happens where there is
+        none.
+
+        Until it fires nobody may take up the keys that store had in its hands, and when it fires no earlier call of
+        it, anywhere, may be under way. What the dead store writes into its journal afterwards counts for nothing.
+
+        @return: fails with C{KAFKA_STORAGE_ERROR}; to be called again then.
+        """
+        if journal == self._journal and self._opened:
+            return fail(_error("the journal of a store that is open is not finished by others"))
+        return Deferred.fromCoroutine(self._journals.finish(journal))
 
     # The queue.
 
-    def _enqueue(self, call: _Commit | _Read, size: int = 0) -> Deferred[Any]:
+    def _enqueue(self, call: Commit | Read) -> Deferred[Any]:
         if not self._accepting:
             return fail(_error("the state store is closed"))
-        self._queue.append(call)
-        self._waiting_bytes += size
+        self._queue.add(call)
         if self._working is None:
             self._working = Deferred()
             Deferred.fromCoroutine(self._work()).addErrback(self._broken)
@@ -183,32 +222,16 @@ class FilerStateStore:
 
     async def _work(self) -> None:
         while self._queue:
-            if isinstance(self._queue[0], _Read):
-                reads: list[Deferred[None]] = []
-                while self._queue and isinstance(call := self._queue[0], _Read):
-                    self._queue.popleft()
-                    reads.append(Deferred.fromCoroutine(self._read(call)))
-                for one in reads:
-                    await one
-            else:
-                await self._write(self._group())
+            for reading in [Deferred.fromCoroutine(self._read(call)) for call in self._queue.reads()]:
+                await reading
+            group = self._queue.group()
+            if group:
+                await self._write(group)
         done, self._working = self._working, None
         if done is not None:
             done.callback(None)
 
-    def _group(self) -> list[_Commit]:
-        group: list[_Commit] = []
-        size = 0
-        while self._queue and len(group) < MAX_GROUP and isinstance(call := self._queue[0], _Commit):
-            if group and size + call.size > MAX_GROUP_BYTES:
-                break
-            size += call.size
-            group.append(call)
-            self._queue.popleft()
-        self._waiting_bytes -= size
-        return group
-
-    async def _read(self, call: _Read) -> None:
+    async def _read(self, call: Read) -> None:
         try:
             result = await call.work()
         except Exception:
@@ -216,7 +239,7 @@ class FilerStateStore:
         else:
             call.done.callback(result)
 
-    async def _write(self, group: list[_Commit]) -> None:
+    async def _write(self, group: list[Commit]) -> None:
         changes: _Changes = {}
         for commit in group:
             changes.update(commit.changes)
@@ -224,7 +247,7 @@ class FilerStateStore:
             if self._doubtful:
                 await self._renew()
             if len(changes) == 1 and self._first == self._next:
-                _raise_any(await self._facts.write(changes))
+                raise_any(await self._facts.write(changes))
             elif changes:
                 await self._journalled(changes)
         except Exception:
@@ -257,7 +280,7 @@ class FilerStateStore:
                     raise
         number = self._next
         try:
-            await self._filer.put(self._path(), _name(number), state_journal.encode(changes))
+            await self._filer.put(self._path(), name_of(number), state_journal.encode(changes))
         except BaseException:
             self._doubtful = True
             raise
@@ -281,23 +304,19 @@ class FilerStateStore:
             await self._moves.run(self._move)
         old = self._folder
         await self._begin()
-        await self._clear([_name(old)])
+        await self._journals.clear(self._journal, [name_of(old)])
 
     async def _begin(self) -> None:
         """Make a new folder, which thereby is in force."""
         self._newest += 1
-        await self._filer.put(f"{self._journal}/{_name(self._newest)}", "head", _head(0))
+        await self._journals.begin(self._journal, self._newest)
         self._folder = self._newest
         self._first = self._next = 1
         self._doubtful = False
 
-    async def _clear(self, folders: Iterable[str]) -> None:
-        """Remove folders that are not in force any more; the next store removes what stays of them."""
-        for name in folders:
-            try:
-                await self._filer.delete(self._journal, name, True)
-            except KafkaError as error:
-                self.log.debug("an old journal stays until the next start: {error}", error=error)
+    async def _settle(self) -> None:
+        if self._doubtful:
+            await self._renew()
 
     async def _catch_up(self) -> None:
         """Move facts from the journal to their places until all are there."""
@@ -350,13 +369,14 @@ class FilerStateStore:
             self._behind = {**again, **self._behind}
             self._behind_bytes += sum(len(value or b"") for value in again.values())
             self._moving = {}
-        _raise_any(errors)
-        written = [(self._path(), _name(number)) for number in range(self._first, end)]
+        raise_any(errors)
+        written = [(self._path(), name_of(number)) for number in range(self._first, end)]
         if len(written) > 1:
             # From here on none of them counts any more, in whichever order they go.
-            await self._filer.put(self._path(), "head", _head(end - 1))
+            await self._filer.put(self._path(), "head", head(end - 1))
         await self._facts.remove(written)
         self._first = end
+        self._placed.tell()
 
     def _take_turns(self, result: Failure | None) -> None:
         """Tell commits that wait for room that there may be some, or that there will be none."""
@@ -368,7 +388,7 @@ class FilerStateStore:
                 turn.errback(result)
 
     def _path(self) -> str:
-        return f"{self._journal}/{_name(self._folder)}"
+        return f"{self._journals.path(self._journal)}/{name_of(self._folder)}"
 
     # The beginning and the end.
 
@@ -376,33 +396,24 @@ class FilerStateStore:
         try:
             self._behind = {}
             self._behind_bytes = 0
-            entries = await self._filer.list(self._journal)
-            folders = sorted(entry.name for entry in entries if entry.is_directory and entry.name.isdecimal())
+            if self._journal != OLD and OLD in await self._journals.names():
+                await self._finish_old()
+            folders = await self._journals.folders(self._journal)
             if folders:
                 self._newest = max(self._newest, int(folders[-1]))
-                await self._replay(f"{self._journal}/{folders[-1]}")
+                await self._journals.replay(self._journal, folders[-1])
             await self._begin()
-            await self._clear(folders)
+            await self._journals.clear(self._journal, folders)
         except BaseException:
             self._opened = False
             raise
         self._accepting = True
 
-    async def _replay(self, folder: str) -> None:
-        """Do what a journal says."""
-        kept = {entry.name: entry.content for entry in await self._filer.list(folder)}
-        try:
-            applied = int(json.loads(kept.pop("head"))["applied"])
-            numbers = sorted(int(name) for name in kept)
-        except (ValueError, KeyError, TypeError) as error:
-            raise _error(f"the journal of the state store in {folder} is damaged: {error!r}") from error
-        changes: _Changes = {}
-        for number in numbers:
-            if number > applied:
-                changes.update(state_journal.decode(kept[_name(number)]))
-        if changes:
-            self.log.info("finishing {n} change(s) that an unclean stop left", n=len(changes))
-        _raise_any(await self._facts.write(changes))
+    async def _finish_old(self) -> None:
+        async def work() -> None:
+            await self._journals.finish(OLD)
+
+        await (work() if self._alone is None else self._alone(work))
 
     async def _close(self) -> None:
         if self._working is not None:
@@ -416,10 +427,13 @@ class FilerStateStore:
                 await self._moves.run(self._move)
             except KafkaError as error:
                 self.log.warn("committed facts stay in the journal until the next start: {error}", error=error)
+        if self._journal != OLD and self._first == self._next:
+            await self._journals.clear(self._journal, [name_of(self._folder)], whole=True)
 
     def _closed(self, result: object) -> None:
         self._opened = False
         closing, self._closing = self._closing, None
+        self._placed.give_up(_error("the state store is closed"))
         if isinstance(result, Failure):
             self._broken(result)
         if closing is not None:
@@ -430,18 +444,5 @@ def _passed_on(result: None, answer: Deferred[None]) -> None:
     answer.callback(result)
 
 
-def _raise_any(errors: Mapping[str, KafkaError]) -> None:
-    for error in errors.values():
-        raise error
-
-
 def _error(what: str) -> KafkaError:
     return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, what)
-
-
-def _name(number: int) -> str:
-    return f"{number:016}"
-
-
-def _head(applied: int) -> bytes:
-    return json.dumps({"applied": applied}).encode()

@@ -9,39 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from random import SystemRandom
 from typing import TYPE_CHECKING, Protocol
 
-from google.protobuf.message import DecodeError
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from kgw.engine.seaweed.filer import entry_of
-from kgw.engine.seaweed.h2.grpc import IGrpcReceiver
-from kgw.engine.seaweed.h2.status import GrpcError
 from kgw.engine.seaweed.log_file import LENGTH_SIZE, parse_log
-from kgw.engine.seaweed.proto import filer_pb2
+from kgw.engine.seaweed.metadata_events import Event, MetadataEvents
 from kgw.errors import KafkaError
 
 if TYPE_CHECKING:
     from kgw.engine.seaweed.connections import Connections
     from kgw.engine.seaweed.filer import Filer
-    from kgw.engine.seaweed.h2.grpc import GrpcStream
-    from kgw.engine.seaweed.h2.status import GrpcStatus
 
-SUBSCRIBE = b"/filer_pb.SeaweedFiler/SubscribeMetadata"
 #: A log file's name is the time of its first record; others in the directory are not meant.
 LOG_FILE = re.compile(r"\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d")
-#: Seconds between two tries to subscribe.
-_PAUSE = 1.0
 #: Seconds after which one whose records are in no file yet is looked after: events may be lost with a filer.
 _CHECK = 5.0
-#: How far before the start events are wanted, for clocks that differ.
-_EARLIER_NS = 10_000_000_000
 #: Seconds: what has waited to be in a file is in none that was begun so long ago.
 _RECENT = 600.0
 #: The offset is an entry's last field: a tag and a number of at most 10 bytes.
@@ -81,39 +69,6 @@ def last_offset(end: bytes) -> int | None:
     return number if at >= 0 and end[at] == _OFFSET else None
 
 
-@implementer(IGrpcReceiver)
-class _Subscription:
-    """One stream of events."""
-
-    def __init__(self, told: Callable[[filer_pb2.SubscribeMetadataResponse], None]) -> None:
-        self.over: Deferred[GrpcStatus] = Deferred()
-        self.stream: GrpcStream | None = None
-        self._told = told
-
-    def received(self, data: bytes) -> None:
-        """Events."""
-        at = 0
-        try:
-            while at < len(data):
-                end = at + 5 + int.from_bytes(data[at + 1 : at + 5], "big")
-                message = filer_pb2.SubscribeMetadataResponse.FromString(data[at + 5 : end])
-                at = end
-                self._told(message)
-                for event in message.events:
-                    self._told(event)
-        except DecodeError:
-            if self.stream is not None:
-                self.stream.cancel()
-
-    def drained(self) -> None:
-        """There is no more to write."""
-
-    def ended(self, status: GrpcStatus) -> None:
-        """The stream is over."""
-        self.stream = None
-        self.over.callback(status)
-
-
 class Flushes:
     """Tells publishers what of theirs is in log files."""
 
@@ -131,11 +86,8 @@ class Flushes:
         @param address: of the filer's gRPC port, now.
         @param prefix: of the directories watched.
         """
-        self._connections = connections
-        self._address = address
         self._filer = filer
         self._clock = clock
-        self._prefix = prefix
         self._watched: dict[str, Waiting] = {}
         #: Whose file is being looked at, and which one then.
         self._looking: dict[str, tuple[str, int] | None] = {}
@@ -145,35 +97,21 @@ class Flushes:
         self._stuck: dict[str, int] = {}
         #: Whose files are known to have more than the record at offset 0.
         self._begun: set[str] = set()
-        self._since_ns = 0
-        self._id = SystemRandom().randrange(1, 1 << 31)
-        self._epoch = 0
-        self._subscription: _Subscription | None = None
-        self._running: Deferred[None] | None = None
+        # what went on before a subscription may be in no event: a filer that dies takes its newest ones with it
+        self._events = MetadataEvents(connections, address, clock, prefix, "flushes", self._event, self._look_at_all)
         self._checking = LoopingCall(self._check)
         self._checking.clock = clock
 
     def start(self) -> None:
         """Subscribe, and again whenever that ends."""
-        self._since_ns = int(self._clock.seconds() * 1e9) - _EARLIER_NS
-        self._running = Deferred.fromCoroutine(self._run())
-        self._running.addErrback(self._died)
+        self._events.start()
         self._checking.start(_CHECK, now=False)
-
-    def _died(self, failure: Failure) -> None:
-        if failure.check(CancelledError) is None:
-            self._log.failure("word of flushes has ended by a bug; files are looked at instead", failure)
 
     def stop(self) -> None:
         """Tell nothing more."""
         if self._checking.running:
             self._checking.stop()
-        running, self._running = self._running, None
-        if running is not None:
-            running.cancel()
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None and subscription.stream is not None:
-            subscription.stream.cancel()
+        self._events.stop()
 
     def watch(self, directory: str, waiting: Waiting) -> None:
         """Tell C{waiting} of the log files in this directory."""
@@ -186,41 +124,7 @@ class Flushes:
         self._told.pop(directory, None)
         self._begun.discard(directory)
 
-    async def _run(self) -> None:
-        out = False
-        while True:
-            try:
-                connection = await self._connections.get(self._address())
-                subscription = self._subscription = _Subscription(self._event)
-                subscription.stream = connection.open(SUBSCRIBE, subscription)
-                subscription.stream.write(self._request())
-                subscription.stream.finish()
-                out = False
-                # what went on meanwhile may be in no event: a filer that dies takes its newest ones with it
-                self._look_at_all()
-                status = await subscription.over
-                reason = f"{status.message} (gRPC status {status.code})"
-            except (KafkaError, GrpcError) as error:
-                reason = str(error)
-            self._subscription = None
-            if not out:
-                out = True
-                self._log.warn("no word of flushes: {reason}; subscribing again", reason=reason)
-            await deferLater(self._clock, _PAUSE, lambda: None)
-
-    def _request(self) -> bytes:
-        self._epoch += 1
-        request: bytes = filer_pb2.SubscribeMetadataRequest(
-            client_name="kgw",
-            path_prefix=self._prefix,
-            since_ns=self._since_ns,
-            client_id=self._id,
-            client_epoch=self._epoch,
-        ).SerializeToString()
-        return b"\0" + len(request).to_bytes(4, "big") + request
-
-    def _event(self, event: filer_pb2.SubscribeMetadataResponse) -> None:
-        self._since_ns = max(self._since_ns, event.ts_ns)
+    def _event(self, event: Event) -> None:
         waiting = self._watched.get(event.directory)
         if waiting is None:
             return

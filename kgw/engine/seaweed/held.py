@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from kgw.engine.seaweed.log_file import LogEntry
+    from kgw.interfaces import Columns
     from kgw.wire.records import RecordBatch
 
 
 class Codec(Protocol):
     """How the batches of one partition become engine messages, and how they are known again."""
 
-    def encode(self, batch: RecordBatch, expected_offset: int, now_ns: int, skip: int) -> bytes:
+    def encode(
+        self, batch: RecordBatch, expected_offset: int, now_ns: int, skip: int, columns: Columns | None
+    ) -> bytes:
         """
         The engine messages of the records from number C{skip} on, to be sent behind everything encoded before.
 
         @param expected_offset: of the first one encoded.
+        @param columns: of all records.
         @raise KafkaError: a record cannot be read.
         """
 
@@ -42,6 +46,7 @@ class Held:
     One batch that was published and is not known to be in a log file.
 
     @ivar token: whatever the shell wants to find with it.
+    @ivar columns: what is stored beside the records; C{size} are the bytes of both.
     @ivar count: of records.
     @ivar base_offset: of its first record: as expected, and actual once the engine is known to have that record.
     @ivar runs: where the engine has its first records: pairs of an offset and the one behind the last.
@@ -58,17 +63,23 @@ class Held:
         "attempted",
         "base_offset",
         "batch",
+        "columns",
         "count",
         "counted",
         "data",
         "runs",
         "settled",
+        "size",
         "token",
         "told",
     )
 
-    def __init__(self, batch: RecordBatch, token: object, base_offset: int) -> None:
+    def __init__(self, batch: RecordBatch, token: object, base_offset: int, columns: Columns | None = None) -> None:
         self.batch = batch
+        self.columns = columns
+        self.size = batch.size
+        if columns is not None:
+            self.size += sum([len(fields) for fields in columns if fields])
         self.token = token
         self.count = batch.count
         self.base_offset = base_offset

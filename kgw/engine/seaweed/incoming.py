@@ -11,8 +11,10 @@ from kgw.engine.seaweed.envelope import (
     VARINTS,
     BatchFacts,
     DamagedRecord,
+    beginning,
     header_pairs,
     unseal,
+    value_behind,
     varint,
 )
 from kgw.engine.seaweed.log_file import LogEntry, parse_log
@@ -93,7 +95,9 @@ def decode_entry(entry: LogEntry) -> StoredRecord:
         opened = unseal(value)
         if opened is None:
             return StoredRecord(offset, ts_ns, ts_ns // _NS_PER_MS, False, key or None, value or None)
-        if opened.null_key and key:
+        if opened.stand_in_key:
+            key = b""
+        elif opened.null_key and key:
             raise DamagedRecord(_KEY_OF_NULL)
     except DamagedRecord as error:
         raise _damaged(offset, error) from None
@@ -183,13 +187,21 @@ def build_batches(
     # for a key without bytes; the headers. A raw entry that has the next offset and a time within the same millisecond
     # as the raw one before it has the same.
     first_ns, last_ns, head, no_key, headers = 1, 0, b"", _NULL, NO_HEADERS
+    # An envelope that begins as the one before it holds a record that does.
+    begins = b""
     key: bytes | None
     value: bytes | None
     try:
         for entries in pieces:
             for entry in entries:
                 offset, ts_ns, key, value = entry
-                if (
+                if begins and value and value[0] == MARK_BYTE and offset == expected and used < batch_bytes:
+                    behind = value_behind(begins, value)
+                else:
+                    behind = None
+                if behind is not None:
+                    value = behind
+                elif (
                     offset != expected
                     or not first_ns <= ts_ns <= last_ns
                     or not value
@@ -199,9 +211,13 @@ def build_batches(
                     if offset < wanted:
                         continue
                     is_raw = True
+                    begins = b""
                     if value and value[0] == MARK_BYTE and (opened := unseal(value)) is not None:
-                        timestamp, is_log_append, null_key, value, headers, _, _ = opened
-                        if null_key and key:
+                        begins = beginning(opened)
+                        timestamp, is_log_append, null_key, value, headers, _, _, stand_in = opened
+                        if stand_in:
+                            key = b""
+                        elif null_key and key:
                             raise DamagedRecord(_KEY_OF_NULL)
                         no_key, is_raw = _NULL if null_key else _EMPTY, False
                     else:

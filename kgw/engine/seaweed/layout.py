@@ -81,7 +81,8 @@ class Directories(Protocol):
 
 class Layout:
     """
-    The table of engine topics, in memory and in the state store; its only writer.
+    The table of engine topics, in memory and in the state store; its only writer, or the only one at a time: then
+    L{refresh} comes before each change.
 
     A Kafka topic is an engine topic of its name with a range for each partition, which SeaweedFS's own tools and its
     Kafka gateway read. The engine can neither add ranges nor use a name twice, so partitions that are added, and
@@ -120,7 +121,15 @@ class Layout:
 
         @return: fails with C{KAFKA_STORAGE_ERROR}, also where the table is damaged.
         """
-        return self._change(self._load)
+        return self._change(self._load, False)
+
+    def refresh(self) -> Deferred[None]:
+        """
+        Read the table anew, which other gateways may have changed; only engine topics that are new are asked for.
+
+        @return: fails with C{KAFKA_STORAGE_ERROR}, also where the table is damaged.
+        """
+        return self._change(self._load, True)
 
     def known(self) -> list[bytes]:
         """The ids of all topics in the table."""
@@ -196,13 +205,17 @@ class Layout:
         self._lock.run(work, *args).addCallbacks(answer.callback, answer.errback)
         return answer
 
-    async def _load(self) -> None:
+    async def _load(self, keep: bool) -> None:
         facts = await self._store.scan(TOPICS_PREFIX)
         entries = dict(decode_entry(key, value) for key, value in facts)
         retired = dict(decode_retired(key, value) for key, value in await self._store.scan(RETIRED_PREFIX))
         parts = [part for entry in entries.values() for part in entry.parts]
-        ranges: dict[str, list[PartitionRange]] = {}
-        for part, found in zip(parts, await self._existing([part.topic for part in parts]), strict=True):
+        held = {part.topic: self._ranges[part.topic] for part in parts if keep and part.topic in self._ranges}
+        ranges = {
+            part.topic: held[part.topic] for part in parts if part.topic in held and _fits(part, held[part.topic])
+        }
+        new = [part for part in parts if part.topic not in ranges]
+        for part, found in zip(new, await self._existing([part.topic for part in new]), strict=True):
             # One without a generation was being made when an earlier gateway ended: create() goes on with it.
             if not part.generation:
                 continue

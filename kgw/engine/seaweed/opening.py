@@ -13,7 +13,7 @@ from kgw.engine.seaweed.history import History
 from kgw.engine.seaweed.incoming import decode_entry
 from kgw.engine.seaweed.log_file import LogEntry
 from kgw.engine.seaweed.partition import SeaweedPartitionLog
-from kgw.engine.seaweed.partition_facts import encoded_facts, encoded_producers, load_facts
+from kgw.engine.seaweed.partition_facts import encoded_facts, encoded_producers, former_keys, load_facts
 from kgw.engine.seaweed.publisher import Doubt, Prepared
 from kgw.engine.seaweed.reading import Reading
 from kgw.engine.seaweed.repair import Repaired, Trusted, attribute_first, repair
@@ -39,11 +39,19 @@ class Preparation:
     """
 
     def __init__(
-        self, name: str, place: Place, history: History, around: Surroundings, trusted: Trusted | None = None
+        self,
+        name: str,
+        place: Place,
+        history: History,
+        around: Surroundings,
+        trusted: Trusted | None = None,
+        just_left: bool = False,
     ) -> None:
         """
         @param trusted: from an earlier gateway; for nothing where its file is not there, or is shorter.
+        @param just_left: another gateway may have had a stream until a moment ago.
         """
+        self._just_left = just_left
         self.trusted = trusted
         self._is_known = trusted is None
         self._name = name
@@ -63,7 +71,8 @@ class Preparation:
             if there is None or there.size < self.trusted.size:
                 self.trusted = None
             self._is_known = True
-        found = await self._settled(after_break=doubt.first_offset >= 0)
+        found = await self._settled(after_break=doubt.first_offset >= 0 or self._just_left)
+        self._just_left = False
         if doubt.first_offset >= 0:
             await self._history.entries(doubt.first_offset, compare)
         return Prepared(found.end_offset, found.last_ts_ns)
@@ -118,11 +127,12 @@ class Preparation:
 
 
 async def open_partition(
-    topic: Topic, index: int, place: Place, config: LogConfig, around: Surroundings
+    topic: Topic, index: int, place: Place, config: LogConfig, around: Surroundings, epoch: int | None = None
 ) -> SeaweedPartitionLog:
     """
     Take up one partition; however long the engine lets it wait. May be cancelled.
 
+    @param epoch: the leader epoch to begin, which is stored before anybody is served; see L{PartitionFacts.take_up}.
     @raise KafkaError: C{KAFKA_STORAGE_ERROR}, the store cannot be read or holds what is damaged.
     """
     name = f"{topic.name}-{index}"
@@ -135,7 +145,7 @@ async def open_partition(
         except ValueError as error:
             _log.warn("{name}: producers are looked for in all log files: {reason}", name=name, reason=error)
     trusted = Trusted(*facts.trusted) if facts.trusted is not None else None
-    preparation = Preparation(name, place, history, around, trusted)
+    preparation = Preparation(name, place, history, around, trusted, just_left=epoch is not None)
     reading = Reading(name, place, history, around.broker)
     log = SeaweedPartitionLog(name, topic.id, index, config, around, reading, preparation, facts, sequences)
     publisher = around.publishing.publisher(name, place, log)
@@ -145,13 +155,11 @@ async def open_partition(
         sequences.truncate(end)
         await _replay(history, sequences, end, int(around.clock.seconds() * 1000))
         facts.start = min(facts.start, end)
-        if facts.clean_end != end and end:
-            # what was acknowledged from memory may be lost, and consumers may have read it
-            facts.begin_epoch(end)
-        facts.clean_end = -1
+        facts.take_up(end, epoch)
         facts.trusted = preparation.trusted
-        producers = encoded_producers(topic.id, index, sequences.snapshot()(end))
-        await around.store.commit({**encoded_facts(topic.id, index, facts), **producers})
+        producers = encoded_producers(topic.id, index, sequences.snapshot()(end), facts.reign)
+        puts = {**encoded_facts(topic.id, index, facts), **producers}
+        await around.store.commit(puts, former_keys(topic.id, index, facts))
     except Exception:
         publisher.close()
         around.publishing.forget(place)

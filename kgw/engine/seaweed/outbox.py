@@ -26,6 +26,7 @@ from kgw.model import Buffer
 
 if TYPE_CHECKING:
     from kgw.engine.seaweed.log_file import LogEntry
+    from kgw.interfaces import Columns
     from kgw.wire.records import RecordBatch
 
 #: Durable batches are let go of in the lists at once, and their places when there are so many.
@@ -90,25 +91,33 @@ class Outbox:
 
     # Publishing.
 
-    def add(self, batch: RecordBatch, token: object, now_ns: int, stored: tuple[int, int] | None = None) -> Held:
+    def add(
+        self,
+        batch: RecordBatch,
+        token: object,
+        now_ns: int,
+        stored: tuple[int, int] | None = None,
+        columns: Columns | None = None,
+    ) -> Held:
         """
         Take a batch; C{send} gives it out when its turn comes.
 
         @param stored: where log files have its first records from another time, and how many: not all.
+        @param columns: what is stored beside the records.
         @raise KafkaError: a record cannot be read, or too much waits over all partitions (C{KAFKA_STORAGE_ERROR}, which
             producers try again); nothing was taken.
         """
-        if self._unflushed.is_full(batch.size):
+        held = Held(batch, token, self.next_offset, columns)
+        if self._unflushed.is_full(held.size):
             raise EngineUnavailable("the engine does not keep up, and too many batches wait for it")
         if batch.count < 1:
             raise KafkaError(ErrorCode.INVALID_RECORD, "a batch without records")
         if stored is not None and not 0 < stored[1] < batch.count:
             raise ValueError(f"{stored[1]} of {batch.count} records cannot be stored")
-        held = Held(batch, token, self.next_offset)
         # Times are given in the order of encoding, so nothing is encoded before what is sent before it.
         early = self._unflushed.may_encode and (not self._waiting or self._waiting[-1].data is not None)
         if early and self._connected:
-            held.data = self._codec.encode(batch, self.next_offset, now_ns, stored[1] if stored else 0)
+            held.data = self._codec.encode(batch, self.next_offset, now_ns, stored[1] if stored else 0, columns)
             self._unflushed.encoded += len(held.data)
         else:
             self._codec.check(batch, now_ns)
@@ -116,7 +125,7 @@ class Outbox:
             base_offset, have = stored
             held.keep([(base_offset, base_offset + have)], have, held.data)
         self.next_offset += held.count - held.acknowledged
-        self._waits(batch.size)
+        self._waits(held.size)
         self._waiting.append(held)
         return held
 
@@ -138,12 +147,12 @@ class Outbox:
             if not self._unflushed.has_room:
                 return None
             held.counted = True
-            self._unflushed.take(held.batch.size)
+            self._unflushed.take(held.size)
         self._waiting.popleft()
-        self._waits(-held.batch.size)
+        self._waits(-held.size)
         data, held.data = held.data, None
         if data is None:
-            data = self._codec.encode(held.batch, self._send_offset, now_ns, held.acknowledged)
+            data = self._codec.encode(held.batch, self._send_offset, now_ns, held.acknowledged, held.columns)
         else:
             self._unflushed.encoded -= len(data)
         held.attempted = True
@@ -239,7 +248,7 @@ class Outbox:
         if past == head:
             return []
         effects: list[Effect] = [Durable(held) for held in self._kept[head:past]]
-        self._unflushed.give(sum([held.batch.size for held in self._kept[head:past]]))
+        self._unflushed.give(sum([held.size for held in self._kept[head:past]]))
         self._head = past
         if past == len(self._kept) or (past >= _COMPACT and past * 2 >= len(self._kept)):
             del self._kept[:past], self._ends[:past]
@@ -313,7 +322,7 @@ class Outbox:
         self._kept, self._ends, self._head = [], [], 0
         self._sent.clear()
         self._waiting = deque(rest)
-        self._waits(sum([one.batch.size for one in rest]) - self.waiting_bytes)
+        self._waits(sum([one.size for one in rest]) - self.waiting_bytes)
         self.end_offset = self._send_offset = self.durable_end = offset = end_offset
         for one in rest:
             if not one.runs:
@@ -345,7 +354,7 @@ class Outbox:
         @return: what was held, in order.
         """
         held = self.held
-        self._unflushed.give(sum([one.batch.size for one in held if one.counted]))
+        self._unflushed.give(sum([one.size for one in held if one.counted]))
         self.lost()
         self._comparison = None
         self._codec.forget()

@@ -19,7 +19,7 @@ from kgw.engine.seaweed.partition_facts import PartitionFacts, encoded_facts, en
 from kgw.engine.seaweed.reading import Reading, in_their_epochs
 from kgw.engine.seaweed.sequences import Sequences
 from kgw.errors import ErrorCode, KafkaError
-from kgw.interfaces import IPartitionLog
+from kgw.interfaces import Columns, IPartitionLog
 from kgw.log.producer_state import BatchMetadata
 from kgw.model import ActiveProducer, Appended, Bounds, EpochEnd, Extent, Fetched, LogConfig, TimestampOffset
 from kgw.wire.records import RecordBatch
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kgw.engine.seaweed.publisher import Doubt, Prepared, Publisher
     from kgw.engine.seaweed.surroundings import Surroundings
 
+_STOPPED = "the engine has stopped"
 _log = Logger("kgw.engine.seaweed")
 
 
@@ -80,7 +81,7 @@ class SeaweedPartitionLog:
         self._listeners: dict[Callable[[int], None], None] = {}
         self._lookout = Lookout(name, self._look_for_others, around.timer)
         self._keeping = DeferredLock()
-        self._changed = self._deleted = False
+        self._changed = self._silent = False
         #: The batch published last.
         self._newest: Publication | None = None
         #: From here on batches have come to other offsets than it was told, -1 where they have not.
@@ -98,7 +99,7 @@ class SeaweedPartitionLog:
 
     # Appending
 
-    def append(self, batch: RecordBatch, acks: int = -1) -> Deferred[Appended]:
+    def append(self, batch: RecordBatch, acks: int = -1, columns: Columns | None = None) -> Deferred[Appended]:
         """See L{IPartitionLog.append}."""
         publisher = self._publisher
         if self._gone is not None or publisher is None:
@@ -107,13 +108,14 @@ class SeaweedPartitionLog:
         whole = acks == -1 and self._around.acks_all_flushed
         stored: tuple[int, int] | None = None
         try:
+            self._around.check_taking(self.name)
             if batch.producer_id >= 0:
                 earlier = self._sequences.check(batch, now_ms)
                 if earlier is not None:
                     return self._repeated(publisher, earlier, whole)
                 half = self._sequences.half_of(batch)
                 stored = (half.base_offset, half.have) if half is not None else None
-            publication = publisher.publish(batch, stored)
+            publication = publisher.publish(batch, stored, columns)
         except KafkaError as error:
             return fail(error)
         self._changed = True
@@ -122,8 +124,8 @@ class SeaweedPartitionLog:
         append_time = batch.max_timestamp if batch.is_log_append_time else -1
         answer: Deferred[Appended] = Deferred()
         done = publication.flushed if whole else publication.acknowledged
-        done.addCallback(lambda base: Appended(base, append_time, self._facts.start))
-        done.addCallbacks(answer.callback, answer.errback)
+        appended = done.addCallback(lambda base: Appended(base, append_time, self._facts.start))
+        appended.addCallback(self._around.check_leading, self.name).addCallbacks(answer.callback, answer.errback)
         return answer
 
     def _repeated(self, publisher: Publisher, earlier: BatchMetadata, whole: bool) -> Deferred[Appended]:
@@ -131,7 +133,8 @@ class SeaweedPartitionLog:
         appended = Appended(earlier.base_offset, earlier.log_append_time_ms, self._facts.start, duplicate=True)
         answer: Deferred[Appended] = Deferred()
         safe = publisher.when_safe(earlier.last_offset + 1, whole)
-        safe.addCallbacks(lambda _: answer.callback(appended), answer.errback)
+        safe.addCallback(lambda _: self._around.check_leading(appended, self.name))
+        safe.addCallbacks(answer.callback, answer.errback)
         return answer
 
     # Called by the publisher, whose owner this is
@@ -311,7 +314,7 @@ class SeaweedPartitionLog:
 
     async def _attribute(self, publisher: Publisher) -> None:
         # the record at offset 0 alone has no name that the engine would take
-        if publisher.end_offset > 1 and not self._deleted:
+        if publisher.end_offset > 1 and not self._silent:
             await self._preparation.attribute()
 
     async def _store_producers(self, publisher: Publisher) -> None:
@@ -385,14 +388,15 @@ class SeaweedPartitionLog:
         return encoded_facts(self._topic_id, self._index, self._facts)
 
     def _encoded(self, producers: Callable[[int], bytes], covered: int) -> dict[str, bytes]:
-        return self._encoded_facts() | encoded_producers(self._topic_id, self._index, producers(covered))
+        snapshot = producers(covered)
+        return self._encoded_facts() | encoded_producers(self._topic_id, self._index, snapshot, self._facts.reign)
 
     def _store(self, encode: Callable[[], dict[str, bytes]]) -> Deferred[None]:
-        """Store what is encoded when its turn comes; nothing once the topic was deleted."""
+        """Store what is encoded when its turn comes; nothing once all was let go of as it is."""
         return self._keeping.run(self._stored, encode)
 
     async def _stored(self, encode: Callable[[], dict[str, bytes]]) -> None:
-        if not self._deleted:
+        if not self._silent:
             await self._around.store.commit(encode())
 
     def _not_stored(self, failure: Failure) -> None:
@@ -400,18 +404,18 @@ class SeaweedPartitionLog:
         if self._gone is None:
             _log.error("{name}: facts about it are not stored: {why}", name=self.name, why=failure.getErrorMessage())
 
-    async def close(self) -> None:
+    async def close(self, code: ErrorCode = ErrorCode.KAFKA_STORAGE_ERROR, message: str = _STOPPED) -> None:
         """
-        Have everything in log files, and refuse all with C{KAFKA_STORAGE_ERROR} from now on.
+        Have everything in log files, and refuse all with this from now on.
 
         @raise KafkaError: the engine is away.
         """
         publisher = self._publisher
         if self._gone is not None or publisher is None:
             return
-        self._refuse(ErrorCode.KAFKA_STORAGE_ERROR, "the engine has stopped")
+        self._refuse(code, message)
         try:
-            if await drained(self.name, publisher, self._preparation, self._around.timer):
+            if await drained(self.name, publisher, self._preparation, self._around):
                 self._facts.clean_end = publisher.end_offset
                 await self._store(partial(self._encoded, self._sequences.snapshot(), publisher.end_offset))
                 await self._attribute(publisher)
@@ -420,12 +424,12 @@ class SeaweedPartitionLog:
 
     def delete(self) -> Deferred[None]:
         """Let go of all, and refuse all with C{UNKNOWN_TOPIC_OR_PARTITION}; fires when nothing more is stored of it."""
-        self._deleted = True
         self.abandon(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"{self.name} was deleted")
         return self._keeping.run(lambda: None)
 
     def abandon(self, code: ErrorCode, message: str) -> None:
-        """Let go of everything, as it is, and refuse all with this."""
+        """Let go of everything, as it is, store nothing more, and refuse all with this."""
+        self._silent = True
         self._refuse(code, message)
         if self._publisher is not None:
             self._publisher.abandon(self._refusal())

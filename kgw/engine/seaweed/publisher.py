@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kgw.engine.seaweed.connections import Connections
     from kgw.engine.seaweed.log_file import LogEntry
     from kgw.engine.seaweed.unflushed import Unflushed
+    from kgw.interfaces import Columns
     from kgw.wire.records import RecordBatch
 
 PUBLISH = b"/messaging_pb.SeaweedMessaging/PublishMessage"
@@ -174,18 +175,21 @@ class Publisher:
         self._running.addErrback(self._died)
         return self._ready
 
-    def publish(self, batch: RecordBatch, stored: tuple[int, int] | None = None) -> Publication:
+    def publish(
+        self, batch: RecordBatch, stored: tuple[int, int] | None = None, columns: Columns | None = None
+    ) -> Publication:
         """
         Publish a batch behind those published before; while there is no stream it waits.
 
         @param stored: where log files have its first records from another time, and how many: not all.
+        @param columns: what is stored beside the records.
         @raise KafkaError: C{INVALID_RECORD} or C{CORRUPT_MESSAGE}, nothing is published; C{KAFKA_STORAGE_ERROR} when it
             is closed or draining.
         """
         if self._closed or self._draining is not None:
             raise EngineUnavailable(f"nothing more is published to {self._name}")
         publication = Publication()
-        publication.taken(self.outbox.add(batch, publication, self._now_ns(), stored))
+        publication.taken(self.outbox.add(batch, publication, self._now_ns(), stored, columns))
         if self._opened:
             self._pump()
         return publication

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
 from kgw.engine.seaweed.broker import Broker
@@ -36,6 +37,7 @@ class Publishing:
         security: Security | None = None,
         unflushed_max_bytes: int = 256 << 20,
         timeout_s: float = 10.0,
+        may_send: Callable[[], bool] | None = None,
     ) -> None:
         """
         @param reactor: makes connections.
@@ -43,29 +45,36 @@ class Publishing:
         @param timer: measures pauses, where that is another one.
         @param unflushed_max_bytes: of batches sent and in no log file (C{kgw.seaweedmq.unflushed.max.bytes}).
         @param timeout_s: to make a connection.
+        @param may_send: asked at the moment when something published goes to a socket; where it says no, it does not.
         """
         self._clock = clock
         self._timer = timer or clock
         self._discovery = discovery
         self._broker = broker
 
-        def connected(address: str) -> Deferred[GrpcConnection]:
+        def to_broker(address: str) -> Deferred[GrpcConnection]:
+            return connect(reactor, address, security, timeout_s, may_send=may_send)
+
+        def to_filer(address: str) -> Deferred[GrpcConnection]:
             return connect(reactor, address, security, timeout_s)
 
-        self._connections = Connections(connected)
+        self._connections = Connections(to_broker)
+        self._listening = Connections(to_filer)
         self._unflushed = Unflushed(unflushed_max_bytes)
         self._interruptions = Interruptions(self._timer.seconds)
-        self._flushes = Flushes(self._connections, discovery.filer_address, filer, self._timer)
+        self._flushes = Flushes(self._listening, discovery.filer_address, filer, self._timer)
 
     def start(self) -> None:
         """Listen for word of log files; after L{stop} again."""
         self._connections.start()
+        self._listening.start()
         self._flushes.start()
 
     def stop(self) -> Deferred[None]:
         """Close all connections; fires when they are gone."""
         self._flushes.stop()
-        return self._connections.stop()
+        stopped: Deferred[Any] = gatherResults([self._connections.stop(), self._listening.stop()])
+        return stopped.addCallback(lambda _: None)
 
     def measure(self) -> dict[str, float]:
         """Numbers for operators, by the names of their metrics."""
@@ -75,7 +84,7 @@ class Publishing:
             "kgw_seaweedmq_waiting_bytes": self._unflushed.waiting,
             "kgw_seaweedmq_interruptions_total": self._interruptions.outages,
             "kgw_seaweedmq_publish_retries_total": self._interruptions.retries,
-            "kgw_seaweedmq_connections_total": self._connections.made,
+            "kgw_seaweedmq_connections_total": self._connections.made + self._listening.made,
         }
 
     def publisher(self, name: str, place: Place, owner: Owner) -> Publisher:

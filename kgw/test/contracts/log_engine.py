@@ -9,6 +9,7 @@ from zope.interface.verify import verifyObject
 from kgw.errors import ErrorCode
 from kgw.interfaces import ILogEngine
 from kgw.model import Appended, LogConfig, TopicPartition
+from kgw.schema.columns import Column, ListOf, RecordOf, Scalar
 from kgw.test.builders import (
     EPOCH_MS,
     batch,
@@ -25,6 +26,19 @@ class LogEngineContract(EngineCase):
 
     def test_interface(self) -> None:
         self.assertTrue(verifyObject(ILogEngine, self.engine))
+
+    def test_columns_are_declared(self) -> None:
+        tables = self.engine.tables
+        if tables is None:
+            return
+        columns = RecordOf((Column("n", Scalar.INT32), Column("tags", ListOf(Scalar.STRING))))
+        for _ in range(2):
+            self.assertEqual(self.wait(tables.declare("orders", columns, "AVRO")), [])
+        other = RecordOf((Column("n", Scalar.STRING), Column("more", RecordOf())))
+        self.assertEqual(self.wait(tables.declare("orders", other, "AVRO")), ["n"])
+        self.assertEqual(
+            self.refusal(tables.declare, "payments", columns, "AVRO"), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        )
 
     def test_it_can_be_named(self) -> None:
         self.assertRegex(self.engine.describe(), r"^[a-z]+")

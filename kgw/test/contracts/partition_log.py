@@ -67,6 +67,17 @@ class PartitionLogContract(EngineCase):
             self.assertEqual((header.base_offset, header.leader_epoch), (offset, self.log.leader_epoch))
             self.assertTrue(header.crc_valid())
 
+    def test_columns_are_nothing_that_readers_see(self) -> None:
+        sent = [
+            raw_batch(*[EPOCH_MS] * 3, value=b"a"),
+            raw_batch(EPOCH_MS, value=b"b", compression=CompressionType.ZSTD),
+        ]
+        columns: list[list[bytes | None]] = [[b"\x0a\x07\x0a\x01n\x12\x02\x10\x07", None, b""], [b"\x0a\x00"]]
+        for one, fields in zip(sent, columns, strict=True):
+            self.wait(self.log.append(RecordBatch.parse(one), -1, fields))
+        kept = batches_in(self.wait(self.log.read(0, 1 << 20)))
+        self.assertEqual([one[_REST] for one in kept], [one[_REST] for one in sent])
+
     def test_the_callers_batch_is_left_alone(self) -> None:
         one = batch(EPOCH_MS, EPOCH_MS)
         self.append(one, one)

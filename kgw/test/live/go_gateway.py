@@ -1,4 +1,4 @@
-"""SeaweedFS' own Kafka gateway, the one in Go, with a schema registry that has no schemas: it wants one to be there."""
+"""SeaweedFS' own Kafka gateway, the one in Go; it wants a schema registry to be there, if only one without schemas."""
 
 from __future__ import annotations
 
@@ -51,9 +51,10 @@ class GoGateway:
     @ivar bootstrap: what clients are told.
     """
 
-    def __init__(self, masters: list[str]) -> None:
+    def __init__(self, masters: list[str], registry_url: str = "") -> None:
         """
         @param masters: host and HTTP port of the engine's.
+        @param registry_url: of a schema registry; none: one that has no schemas.
         """
         self._masters = masters
         self._folder = tempfile.TemporaryDirectory(prefix="kgw-go-")
@@ -61,6 +62,7 @@ class GoGateway:
         self._process: subprocess.Popen[bytes] | None = None
         self._registry = ThreadingHTTPServer((_HOST, 0), _Empty)
         threading.Thread(target=self._registry.serve_forever, args=(0.05,), daemon=True).start()
+        self._registry_url = registry_url or f"http://{_HOST}:{self._registry.server_port}"
         self._address = f"127.{random.randrange(2, 255)}.{random.randrange(255)}.{random.randrange(1, 255)}"
         self.bootstrap = f"{self._address}:{_PORT}"
         atexit.register(self.discard)
@@ -89,7 +91,7 @@ class GoGateway:
             f"-port={_PORT}",
             f"-master={','.join(self._masters)}",
             "-default-partitions=1",
-            f"-schema-registry-url=http://{_HOST}:{self._registry.server_port}",
+            f"-schema-registry-url={self._registry_url}",
         ]
         with open(self._out, "ab") as out:
             self._process = subprocess.Popen(

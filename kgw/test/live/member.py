@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError as AioKafkaError
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError as PythonKafkaError
+from kafka.errors import UnknownBrokerIdError
 
 #: Records and seconds after which what was consumed is committed.
 BATCH = 200
@@ -138,19 +139,6 @@ def run_kafka_python(bootstrap: str, group: str, topic: str, options: dict[str, 
     """kafka-python."""
     asked = Asked()
     progress = Progress()
-    consumer = kafka.KafkaConsumer(
-        bootstrap_servers=bootstrap,
-        group_id=group,
-        client_id=options["client_id"],
-        group_instance_id=options["instance"],
-        partition_assignment_strategy=(RangePartitionAssignor,),
-        session_timeout_ms=options["session_ms"],
-        heartbeat_interval_ms=options["session_ms"] // 12,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=100,
-        reconnect_backoff_max_ms=300,
-    )
 
     class Listener(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
         """Tells what the coordinator gives and takes."""
@@ -168,10 +156,36 @@ def run_kafka_python(bootstrap: str, group: str, topic: str, options: dict[str, 
                 member_id=now.member_id,
             )
 
-    consumer.subscribe([topic], listener=Listener())
+    def consume() -> kafka.KafkaConsumer:
+        made = kafka.KafkaConsumer(
+            bootstrap_servers=bootstrap.split(","),
+            group_id=group,
+            client_id=options["client_id"],
+            group_instance_id=options["instance"],
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            session_timeout_ms=options["session_ms"],
+            heartbeat_interval_ms=options["session_ms"] // 12,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+            reconnect_backoff_max_ms=300,
+        )
+        made.subscribe([topic], listener=Listener())
+        return made
+
+    consumer = consume()
     while not asked.to_leave:
         try:
             records = consumer.poll(timeout_ms=int(SOON * 1000), max_records=BATCH)
+        except UnknownBrokerIdError as error:
+            # it never fetches from this broker again (kafka-python 3.0.12): its request counts as sent, and was not
+            say("begins anew", error=str(error))
+            lost = [one.partition for one in consumer.assignment()]
+            progress.revoked(lost)
+            say("revoked", partitions=lost)
+            consumer.close(autocommit=False)
+            consumer = consume()
+            continue
         except PythonKafkaError as error:
             # while the gateway is away its connections are refused, which this library raises at times
             say("not polled", error=str(error))

@@ -43,6 +43,7 @@ class GatewayProcess:
     """
     A C{kgw} process on a data directory of its own.
 
+    @cvar patience: seconds that a start may take.
     @ivar port: the TCP port it is bound to; the same after a restart.
     @ivar ports: those of all its TCP listeners, by name.
     @ivar banner: what it printed when it started.
@@ -50,6 +51,8 @@ class GatewayProcess:
     @ivar directory: the folder above it, the test's own.
     @ivar file_limit: what the next start is given.
     """
+
+    patience = PATIENCE
 
     def __init__(self, directory: Path, *options: str, file_limit: int = -1) -> None:
         """
@@ -112,7 +115,7 @@ class GatewayProcess:
         self.port = int(found[0][2])
 
     def _until_ready(self, process: subprocess.Popen[str], stdout: IO[str]) -> list[str]:
-        alarm = threading.Timer(PATIENCE, process.kill)
+        alarm = threading.Timer(self.patience, process.kill)
         alarm.start()
         lines = []
         try:

@@ -33,7 +33,9 @@ RECOVERY = 45.0
 #: A partition that nobody writes to for 5 minutes is put out of the broker's memory; it looks once a minute.
 IDLE = 390.0
 #: Lines that kgw may log in one outage.
-LINES = 25
+LINES = 30
+#: Longer than a gateway's lease lasts without the filer, in seconds.
+LONG = 13.0
 
 
 @cache
@@ -172,6 +174,27 @@ class EngineFaultTests(OutageCase):
         what is left of it after a while; in the long run it is given all the time it takes.
         """
         self.through("engine-terminated", lambda: self.weed.terminate(3.0 if ROUNDS == 1 else None))
+
+
+class LongFaultTests(OutageCase):
+    """All of the engine is away for longer than the gateway's lease lasts."""
+
+    def assertClear(self, server: GatewayProcess, before: int) -> None:
+        """It was suspended, and nothing of what it held was thrown away."""
+        super().assertClear(server, before)
+        said = "\n".join(server.log_lines(before))
+        self.assertIn("leads nothing for now: ", said)
+        self.assertIn("goes on: nobody has taken anything meanwhile", said)
+        self.assertNotIn("fenced itself", said)
+
+    def test_engine_away_for_long(self) -> None:
+        """kgw waits for it, and sends again what only the broker's memory had."""
+
+        def fault() -> None:
+            self.weed.kill()
+            time.sleep(LONG)
+
+        self.through("engine-away", fault)
 
 
 class GatewayFaultTests(FaultCase):

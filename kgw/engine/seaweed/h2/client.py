@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.abstract import isIPAddress
@@ -87,6 +87,7 @@ def connect(
     timeout_s: float = 10.0,
     keep_alive: KeepAlive | None = None,
     max_message: int = MAX_MESSAGE,
+    may_send: Callable[[], bool] | None = None,
 ) -> Deferred[GrpcConnection]:
     """
     Connect to a gRPC server.
@@ -95,6 +96,8 @@ def connect(
     @param security: TLS, and with what; C{None}: none.
     @param timeout_s: for all of it: looking up the name, TCP, TLS, and the first word of HTTP/2.
     @param max_message: the largest message taken on it, in bytes.
+    @param may_send: asked whenever bytes are about to go to the socket; where it says no the connection is aborted, and
+        nothing more is sent.
     @return: fires when the server has shown that it speaks HTTP/2; fails with L{GrpcError} C{UNAVAILABLE}. Cancelling
         it gives up.
     @raise ValueError: an address that is none.
@@ -109,7 +112,7 @@ def connect(
         way = HostnameEndpoint(reactor, host, port, timeout=timeout_s + 1)
     if security is not None:
         way = wrapClientTLS(client_options(host, security), way)
-    client = GrpcClient(reactor, address.encode("ascii"), security is not None, keep_alive, max_message)
+    client = GrpcClient(reactor, address.encode("ascii"), security is not None, keep_alive, max_message, may_send)
     result: Deferred[Any] = way.connect(Factory.forProtocol(lambda: client))
     result.addCallback(lambda _: client.ready)
     late = False

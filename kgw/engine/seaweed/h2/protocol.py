@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet import tcp
@@ -21,6 +21,7 @@ from zope.interface import implementer
 from kgw.engine.seaweed.h2.connection import Connection
 from kgw.engine.seaweed.h2.framing import frame
 from kgw.engine.seaweed.h2.grpc import GrpcStream, Target
+from kgw.engine.seaweed.h2.sending_guard import guard
 from kgw.engine.seaweed.h2.status import RESOURCE_EXHAUSTED, UNAVAILABLE, GrpcError, GrpcStatus
 from kgw.engine.seaweed.h2.unary import Unary
 from kgw.engine.seaweed.h2.violation import PROTOCOL_ERROR
@@ -69,11 +70,16 @@ class GrpcClient(Protocol):
         secure: bool = False,
         keep_alive: KeepAlive | None = None,
         max_message: int = MAX_MESSAGE,
+        may_send: Callable[[], bool] | None = None,
     ) -> None:
+        """
+        @param may_send: asked whenever bytes are about to go to the socket; where it says no, none do any more.
+        """
         self.ready: Deferred[GrpcClient] = Deferred(self._give_up)
         self._clock = clock
         self._secure = secure
         self._keep_alive = keep_alive or KeepAlive()
+        self._may_send = may_send
         self._connection = Connection(self._ponged)
         self._target = Target(
             self._connection, clock, self._flush, self._settle, authority, b"https" if secure else b"http", max_message
@@ -163,6 +169,8 @@ class GrpcClient(Protocol):
         if isinstance(transport, tcp.Connection):
             # larger reads and writes; Twisted's own 64 KiB make twice the system calls
             transport.bufferSize = _PIECE
+        if self._may_send is not None:
+            guard(transport, self._may_send)
         transport.registerProducer(self, True)
         self._heard = self._clock.seconds()
         self._timer = self._clock.callLater(self._keep_alive.idle_s, self._check)
@@ -259,6 +267,9 @@ class GrpcClient(Protocol):
         # bytes in Twisted's buffers were to be sent before these
         if transport.dataBuffer or transport._tempDataBuffer:
             return data
+        if self._may_send is not None and not self._may_send():
+            self._abort()
+            return b""
         self._answered = False
         try:
             return data[transport.socket.send(data) :]

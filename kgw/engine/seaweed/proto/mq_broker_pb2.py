@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from kgw.engine.seaweed.proto import mq_schema_pb2 as kgw_dot_engine_dot_seaweed_dot_proto_dot_mq__schema__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(kgw/engine/seaweed/proto/mq_broker.proto\x12\x0cmessaging_pb\x1a(kgw/engine/seaweed/proto/mq_schema.proto\".\n\x17\x46indBrokerLeaderRequest\x12\x13\n\x0b\x66iler_group\x18\x01 \x01(\t\"*\n\x18\x46indBrokerLeaderResponse\x12\x0e\n\x06\x62roker\x18\x01 \x01(\t\"\x13\n\x11ListTopicsRequest\"6\n\x12ListTopicsResponse\x12 \n\x06topics\x18\x01 \x03(\x0b\x32\x10.schema_pb.Topic\"t\n\x19\x42rokerPartitionAssignment\x12\'\n\tpartition\x18\x01 \x01(\x0b\x32\x14.schema_pb.Partition\x12\x15\n\rleader_broker\x18\x02 \x01(\t\x12\x17\n\x0f\x66ollower_broker\x18\x03 \x01(\t\"Q\n\x15\x43onfigureTopicRequest\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\x12\x17\n\x0fpartition_count\x18\x02 \x01(\x05\"g\n\x16\x43onfigureTopicResponse\x12M\n\x1c\x62roker_partition_assignments\x18\x02 \x03(\x0b\x32\'.messaging_pb.BrokerPartitionAssignment\"<\n\x19LookupTopicBrokersRequest\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\"\x8c\x01\n\x1aLookupTopicBrokersResponse\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\x12M\n\x1c\x62roker_partition_assignments\x18\x02 \x03(\x0b\x32\'.messaging_pb.BrokerPartitionAssignment\"8\n\x0b\x44\x61taMessage\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\r\n\x05ts_ns\x18\x03 \x01(\x03\"\xaf\x02\n\x15PublishMessageRequest\x12?\n\x04init\x18\x01 \x01(\x0b\x32/.messaging_pb.PublishMessageRequest.InitMessageH\x00\x12)\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x19.messaging_pb.DataMessageH\x00\x1a\x9e\x01\n\x0bInitMessage\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\x12\'\n\tpartition\x18\x02 \x01(\x0b\x32\x14.schema_pb.Partition\x12\x14\n\x0c\x61\x63k_interval\x18\x03 \x01(\x05\x12\x17\n\x0f\x66ollower_broker\x18\x04 \x01(\t\x12\x16\n\x0epublisher_name\x18\x05 \x01(\tB\t\n\x07message\"}\n\x16PublishMessageResponse\x12\x11\n\tack_ts_ns\x18\x01 \x01(\x03\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x14\n\x0cshould_close\x18\x03 \x01(\x08\x12\x12\n\nerror_code\x18\x04 \x01(\x05\x12\x17\n\x0f\x61ssigned_offset\x18\x05 \x01(\x03\"\x9e\x01\n\x13\x46\x65tchMessageRequest\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\x12\'\n\tpartition\x18\x02 \x01(\x0b\x32\x14.schema_pb.Partition\x12\x14\n\x0cstart_offset\x18\x03 \x01(\x03\x12\x11\n\tmax_bytes\x18\x04 \x01(\x05\x12\x14\n\x0cmax_messages\x18\x05 \x01(\x05\"\x94\x01\n\x14\x46\x65tchMessageResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.messaging_pb.DataMessage\x12\x17\n\x0fhigh_water_mark\x18\x02 \x01(\x03\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x12\n\nerror_code\x18\x06 \x01(\x05\x12\x13\n\x0bnext_offset\x18\x07 \x01(\x03\"h\n\x1cGetPartitionRangeInfoRequest\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\x12\'\n\tpartition\x18\x02 \x01(\x0b\x32\x14.schema_pb.Partition\"c\n\x1dGetPartitionRangeInfoResponse\x12\x33\n\x0coffset_range\x18\x01 \x01(\x0b\x32\x1d.messaging_pb.OffsetRangeInfo\x12\r\n\x05\x65rror\x18\x0c \x01(\t\"Z\n\x0fOffsetRangeInfo\x12\x17\n\x0f\x65\x61rliest_offset\x18\x01 \x01(\x03\x12\x15\n\rlatest_offset\x18\x02 \x01(\x03\x12\x17\n\x0fhigh_water_mark\x18\x03 \x01(\x03\x32\xb6\x05\n\x10SeaweedMessaging\x12\x61\n\x10\x46indBrokerLeader\x12%.messaging_pb.FindBrokerLeaderRequest\x1a&.messaging_pb.FindBrokerLeaderResponse\x12O\n\nListTopics\x12\x1f.messaging_pb.ListTopicsRequest\x1a .messaging_pb.ListTopicsResponse\x12[\n\x0e\x43onfigureTopic\x12#.messaging_pb.ConfigureTopicRequest\x1a$.messaging_pb.ConfigureTopicResponse\x12g\n\x12LookupTopicBrokers\x12\'.messaging_pb.LookupTopicBrokersRequest\x1a(.messaging_pb.LookupTopicBrokersResponse\x12_\n\x0ePublishMessage\x12#.messaging_pb.PublishMessageRequest\x1a$.messaging_pb.PublishMessageResponse(\x01\x30\x01\x12U\n\x0c\x46\x65tchMessage\x12!.messaging_pb.FetchMessageRequest\x1a\".messaging_pb.FetchMessageResponse\x12p\n\x15GetPartitionRangeInfo\x12*.messaging_pb.GetPartitionRangeInfoRequest\x1a+.messaging_pb.GetPartitionRangeInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(kgw/engine/seaweed/proto/mq_broker.proto\x12\x0cmessaging_pb\x1a(kgw/engine/seaweed/proto/mq_schema.proto\".\n\x17\x46indBrokerLeaderRequest\x12\x13\n\x0b\x66iler_group\x18\x01 \x01(\t\"*\n\x18\x46indBrokerLeaderResponse\x12\x0e\n\x06\x62roker\x18\x01 \x01(\t\"\x13\n\x11ListTopicsRequest\"6\n\x12ListTopicsResponse\x12 \n\x06topics\x18\x01 \x03(\x0b\x32\x10.schema_pb.Topic\"t\n\x19\x42rokerPartitionAssignment\x12\'\n\tpartition\x18\x01 \x01(\x0b\x32\x14.schema_pb.Partition\x12\x15\n\rleader_broker\x18\x02 \x01(\t\x12\x17\n\x0f\x66ollower_broker\x18\x03 \x01(\t\"<\n\x0eTopicRetention\x12\x19\n\x11retention_seconds\x18\x01 \x01(\x03\x12\x0f\n\x07\x65nabled\x18\x02 \x01(\x08\"\xe2\x01\n\x15\x43onfigureTopicRequest\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\x12\x17\n\x0fpartition_count\x18\x02 \x01(\x05\x12/\n\tretention\x18\x03 \x01(\x0b\x32\x1c.messaging_pb.TopicRetention\x12\x32\n\x13message_record_type\x18\x04 \x01(\x0b\x32\x15.schema_pb.RecordType\x12\x13\n\x0bkey_columns\x18\x05 \x03(\t\x12\x15\n\rschema_format\x18\x06 \x01(\t\"\xf8\x01\n\x16\x43onfigureTopicResponse\x12M\n\x1c\x62roker_partition_assignments\x18\x02 \x03(\x0b\x32\'.messaging_pb.BrokerPartitionAssignment\x12/\n\tretention\x18\x03 \x01(\x0b\x32\x1c.messaging_pb.TopicRetention\x12\x32\n\x13message_record_type\x18\x04 \x01(\x0b\x32\x15.schema_pb.RecordType\x12\x13\n\x0bkey_columns\x18\x05 \x03(\t\x12\x15\n\rschema_format\x18\x06 \x01(\t\"<\n\x19LookupTopicBrokersRequest\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\"\x8c\x01\n\x1aLookupTopicBrokersResponse\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\x12M\n\x1c\x62roker_partition_assignments\x18\x02 \x03(\x0b\x32\'.messaging_pb.BrokerPartitionAssignment\"8\n\x0b\x44\x61taMessage\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\r\n\x05ts_ns\x18\x03 \x01(\x03\"\xaf\x02\n\x15PublishMessageRequest\x12?\n\x04init\x18\x01 \x01(\x0b\x32/.messaging_pb.PublishMessageRequest.InitMessageH\x00\x12)\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x19.messaging_pb.DataMessageH\x00\x1a\x9e\x01\n\x0bInitMessage\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\x12\'\n\tpartition\x18\x02 \x01(\x0b\x32\x14.schema_pb.Partition\x12\x14\n\x0c\x61\x63k_interval\x18\x03 \x01(\x05\x12\x17\n\x0f\x66ollower_broker\x18\x04 \x01(\t\x12\x16\n\x0epublisher_name\x18\x05 \x01(\tB\t\n\x07message\"}\n\x16PublishMessageResponse\x12\x11\n\tack_ts_ns\x18\x01 \x01(\x03\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x14\n\x0cshould_close\x18\x03 \x01(\x08\x12\x12\n\nerror_code\x18\x04 \x01(\x05\x12\x17\n\x0f\x61ssigned_offset\x18\x05 \x01(\x03\"\x9e\x01\n\x13\x46\x65tchMessageRequest\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\x12\'\n\tpartition\x18\x02 \x01(\x0b\x32\x14.schema_pb.Partition\x12\x14\n\x0cstart_offset\x18\x03 \x01(\x03\x12\x11\n\tmax_bytes\x18\x04 \x01(\x05\x12\x14\n\x0cmax_messages\x18\x05 \x01(\x05\"\x94\x01\n\x14\x46\x65tchMessageResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x19.messaging_pb.DataMessage\x12\x17\n\x0fhigh_water_mark\x18\x02 \x01(\x03\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x12\n\nerror_code\x18\x06 \x01(\x05\x12\x13\n\x0bnext_offset\x18\x07 \x01(\x03\"h\n\x1cGetPartitionRangeInfoRequest\x12\x1f\n\x05topic\x18\x01 \x01(\x0b\x32\x10.schema_pb.Topic\x12\'\n\tpartition\x18\x02 \x01(\x0b\x32\x14.schema_pb.Partition\"c\n\x1dGetPartitionRangeInfoResponse\x12\x33\n\x0coffset_range\x18\x01 \x01(\x0b\x32\x1d.messaging_pb.OffsetRangeInfo\x12\r\n\x05\x65rror\x18\x0c \x01(\t\"Z\n\x0fOffsetRangeInfo\x12\x17\n\x0f\x65\x61rliest_offset\x18\x01 \x01(\x03\x12\x15\n\rlatest_offset\x18\x02 \x01(\x03\x12\x17\n\x0fhigh_water_mark\x18\x03 \x01(\x03\x32\xb6\x05\n\x10SeaweedMessaging\x12\x61\n\x10\x46indBrokerLeader\x12%.messaging_pb.FindBrokerLeaderRequest\x1a&.messaging_pb.FindBrokerLeaderResponse\x12O\n\nListTopics\x12\x1f.messaging_pb.ListTopicsRequest\x1a .messaging_pb.ListTopicsResponse\x12[\n\x0e\x43onfigureTopic\x12#.messaging_pb.ConfigureTopicRequest\x1a$.messaging_pb.ConfigureTopicResponse\x12g\n\x12LookupTopicBrokers\x12\'.messaging_pb.LookupTopicBrokersRequest\x1a(.messaging_pb.LookupTopicBrokersResponse\x12_\n\x0ePublishMessage\x12#.messaging_pb.PublishMessageRequest\x1a$.messaging_pb.PublishMessageResponse(\x01\x30\x01\x12U\n\x0c\x46\x65tchMessage\x12!.messaging_pb.FetchMessageRequest\x1a\".messaging_pb.FetchMessageResponse\x12p\n\x15GetPartitionRangeInfo\x12*.messaging_pb.GetPartitionRangeInfoRequest\x1a+.messaging_pb.GetPartitionRangeInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,32 +42,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTOPICSRESPONSE']._serialized_end=267
   _globals['_BROKERPARTITIONASSIGNMENT']._serialized_start=269
   _globals['_BROKERPARTITIONASSIGNMENT']._serialized_end=385
-  _globals['_CONFIGURETOPICREQUEST']._serialized_start=387
-  _globals['_CONFIGURETOPICREQUEST']._serialized_end=468
-  _globals['_CONFIGURETOPICRESPONSE']._serialized_start=470
-  _globals['_CONFIGURETOPICRESPONSE']._serialized_end=573
-  _globals['_LOOKUPTOPICBROKERSREQUEST']._serialized_start=575
-  _globals['_LOOKUPTOPICBROKERSREQUEST']._serialized_end=635
-  _globals['_LOOKUPTOPICBROKERSRESPONSE']._serialized_start=638
-  _globals['_LOOKUPTOPICBROKERSRESPONSE']._serialized_end=778
-  _globals['_DATAMESSAGE']._serialized_start=780
-  _globals['_DATAMESSAGE']._serialized_end=836
-  _globals['_PUBLISHMESSAGEREQUEST']._serialized_start=839
-  _globals['_PUBLISHMESSAGEREQUEST']._serialized_end=1142
-  _globals['_PUBLISHMESSAGEREQUEST_INITMESSAGE']._serialized_start=973
-  _globals['_PUBLISHMESSAGEREQUEST_INITMESSAGE']._serialized_end=1131
-  _globals['_PUBLISHMESSAGERESPONSE']._serialized_start=1144
-  _globals['_PUBLISHMESSAGERESPONSE']._serialized_end=1269
-  _globals['_FETCHMESSAGEREQUEST']._serialized_start=1272
-  _globals['_FETCHMESSAGEREQUEST']._serialized_end=1430
-  _globals['_FETCHMESSAGERESPONSE']._serialized_start=1433
-  _globals['_FETCHMESSAGERESPONSE']._serialized_end=1581
-  _globals['_GETPARTITIONRANGEINFOREQUEST']._serialized_start=1583
-  _globals['_GETPARTITIONRANGEINFOREQUEST']._serialized_end=1687
-  _globals['_GETPARTITIONRANGEINFORESPONSE']._serialized_start=1689
-  _globals['_GETPARTITIONRANGEINFORESPONSE']._serialized_end=1788
-  _globals['_OFFSETRANGEINFO']._serialized_start=1790
-  _globals['_OFFSETRANGEINFO']._serialized_end=1880
-  _globals['_SEAWEEDMESSAGING']._serialized_start=1883
-  _globals['_SEAWEEDMESSAGING']._serialized_end=2577
+  _globals['_TOPICRETENTION']._serialized_start=387
+  _globals['_TOPICRETENTION']._serialized_end=447
+  _globals['_CONFIGURETOPICREQUEST']._serialized_start=450
+  _globals['_CONFIGURETOPICREQUEST']._serialized_end=676
+  _globals['_CONFIGURETOPICRESPONSE']._serialized_start=679
+  _globals['_CONFIGURETOPICRESPONSE']._serialized_end=927
+  _globals['_LOOKUPTOPICBROKERSREQUEST']._serialized_start=929
+  _globals['_LOOKUPTOPICBROKERSREQUEST']._serialized_end=989
+  _globals['_LOOKUPTOPICBROKERSRESPONSE']._serialized_start=992
+  _globals['_LOOKUPTOPICBROKERSRESPONSE']._serialized_end=1132
+  _globals['_DATAMESSAGE']._serialized_start=1134
+  _globals['_DATAMESSAGE']._serialized_end=1190
+  _globals['_PUBLISHMESSAGEREQUEST']._serialized_start=1193
+  _globals['_PUBLISHMESSAGEREQUEST']._serialized_end=1496
+  _globals['_PUBLISHMESSAGEREQUEST_INITMESSAGE']._serialized_start=1327
+  _globals['_PUBLISHMESSAGEREQUEST_INITMESSAGE']._serialized_end=1485
+  _globals['_PUBLISHMESSAGERESPONSE']._serialized_start=1498
+  _globals['_PUBLISHMESSAGERESPONSE']._serialized_end=1623
+  _globals['_FETCHMESSAGEREQUEST']._serialized_start=1626
+  _globals['_FETCHMESSAGEREQUEST']._serialized_end=1784
+  _globals['_FETCHMESSAGERESPONSE']._serialized_start=1787
+  _globals['_FETCHMESSAGERESPONSE']._serialized_end=1935
+  _globals['_GETPARTITIONRANGEINFOREQUEST']._serialized_start=1937
+  _globals['_GETPARTITIONRANGEINFOREQUEST']._serialized_end=2041
+  _globals['_GETPARTITIONRANGEINFORESPONSE']._serialized_start=2043
+  _globals['_GETPARTITIONRANGEINFORESPONSE']._serialized_end=2142
+  _globals['_OFFSETRANGEINFO']._serialized_start=2144
+  _globals['_OFFSETRANGEINFO']._serialized_end=2234
+  _globals['_SEAWEEDMESSAGING']._serialized_start=2237
+  _globals['_SEAWEEDMESSAGING']._serialized_end=2931
 # @@protoc_insertion_point(module_scope)

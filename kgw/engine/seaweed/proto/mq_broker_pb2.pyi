@@ -39,19 +39,43 @@ class BrokerPartitionAssignment(_message.Message):
     follower_broker: str
     def __init__(self, partition: _Optional[_Union[_mq_schema_pb2.Partition, _Mapping]] = ..., leader_broker: _Optional[str] = ..., follower_broker: _Optional[str] = ...) -> None: ...
 
+class TopicRetention(_message.Message):
+    __slots__ = ("retention_seconds", "enabled")
+    RETENTION_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ENABLED_FIELD_NUMBER: _ClassVar[int]
+    retention_seconds: int
+    enabled: bool
+    def __init__(self, retention_seconds: _Optional[int] = ..., enabled: _Optional[bool] = ...) -> None: ...
+
 class ConfigureTopicRequest(_message.Message):
-    __slots__ = ("topic", "partition_count")
+    __slots__ = ("topic", "partition_count", "retention", "message_record_type", "key_columns", "schema_format")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_RECORD_TYPE_FIELD_NUMBER: _ClassVar[int]
+    KEY_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FORMAT_FIELD_NUMBER: _ClassVar[int]
     topic: _mq_schema_pb2.Topic
     partition_count: int
-    def __init__(self, topic: _Optional[_Union[_mq_schema_pb2.Topic, _Mapping]] = ..., partition_count: _Optional[int] = ...) -> None: ...
+    retention: TopicRetention
+    message_record_type: _mq_schema_pb2.RecordType
+    key_columns: _containers.RepeatedScalarFieldContainer[str]
+    schema_format: str
+    def __init__(self, topic: _Optional[_Union[_mq_schema_pb2.Topic, _Mapping]] = ..., partition_count: _Optional[int] = ..., retention: _Optional[_Union[TopicRetention, _Mapping]] = ..., message_record_type: _Optional[_Union[_mq_schema_pb2.RecordType, _Mapping]] = ..., key_columns: _Optional[_Iterable[str]] = ..., schema_format: _Optional[str] = ...) -> None: ...
 
 class ConfigureTopicResponse(_message.Message):
-    __slots__ = ("broker_partition_assignments",)
+    __slots__ = ("broker_partition_assignments", "retention", "message_record_type", "key_columns", "schema_format")
     BROKER_PARTITION_ASSIGNMENTS_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_RECORD_TYPE_FIELD_NUMBER: _ClassVar[int]
+    KEY_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FORMAT_FIELD_NUMBER: _ClassVar[int]
     broker_partition_assignments: _containers.RepeatedCompositeFieldContainer[BrokerPartitionAssignment]
-    def __init__(self, broker_partition_assignments: _Optional[_Iterable[_Union[BrokerPartitionAssignment, _Mapping]]] = ...) -> None: ...
+    retention: TopicRetention
+    message_record_type: _mq_schema_pb2.RecordType
+    key_columns: _containers.RepeatedScalarFieldContainer[str]
+    schema_format: str
+    def __init__(self, broker_partition_assignments: _Optional[_Iterable[_Union[BrokerPartitionAssignment, _Mapping]]] = ..., retention: _Optional[_Union[TopicRetention, _Mapping]] = ..., message_record_type: _Optional[_Union[_mq_schema_pb2.RecordType, _Mapping]] = ..., key_columns: _Optional[_Iterable[str]] = ..., schema_format: _Optional[str] = ...) -> None: ...
 
 class LookupTopicBrokersRequest(_message.Message):
     __slots__ = ("topic",)

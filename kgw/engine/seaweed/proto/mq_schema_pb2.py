@@ -24,15 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(kgw/engine/seaweed/proto/mq_schema.proto\x12\tschema_pb\"(\n\x05Topic\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"]\n\tPartition\x12\x11\n\tring_size\x18\x01 \x01(\x05\x12\x13\n\x0brange_start\x18\x02 \x01(\x05\x12\x12\n\nrange_stop\x18\x03 \x01(\x05\x12\x14\n\x0cunix_time_ns\x18\x04 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(kgw/engine/seaweed/proto/mq_schema.proto\x12\tschema_pb\"(\n\x05Topic\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"]\n\tPartition\x12\x11\n\tring_size\x18\x01 \x01(\x05\x12\x13\n\x0brange_start\x18\x02 \x01(\x05\x12\x12\n\nrange_stop\x18\x03 \x01(\x05\x12\x14\n\x0cunix_time_ns\x18\x04 \x01(\x03\".\n\nRecordType\x12 \n\x06\x66ields\x18\x01 \x03(\x0b\x32\x10.schema_pb.Field\"s\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x66ield_index\x18\x02 \x01(\x05\x12\x1d\n\x04type\x18\x03 \x01(\x0b\x32\x0f.schema_pb.Type\x12\x13\n\x0bis_repeated\x18\x04 \x01(\x08\x12\x13\n\x0bis_required\x18\x05 \x01(\x08\"\x94\x01\n\x04Type\x12,\n\x0bscalar_type\x18\x01 \x01(\x0e\x32\x15.schema_pb.ScalarTypeH\x00\x12,\n\x0brecord_type\x18\x02 \x01(\x0b\x32\x15.schema_pb.RecordTypeH\x00\x12(\n\tlist_type\x18\x03 \x01(\x0b\x32\x13.schema_pb.ListTypeH\x00\x42\x06\n\x04kind\"1\n\x08ListType\x12%\n\x0c\x65lement_type\x18\x01 \x01(\x0b\x32\x0f.schema_pb.Type*\x8a\x01\n\nScalarType\x12\x08\n\x04\x42OOL\x10\x00\x12\t\n\x05INT32\x10\x01\x12\t\n\x05INT64\x10\x03\x12\t\n\x05\x46LOAT\x10\x04\x12\n\n\x06\x44OUBLE\x10\x05\x12\t\n\x05\x42YTES\x10\x06\x12\n\n\x06STRING\x10\x07\x12\r\n\tTIMESTAMP\x10\x08\x12\x08\n\x04\x44\x41TE\x10\t\x12\x0b\n\x07\x44\x45\x43IMAL\x10\n\x12\x08\n\x04TIME\x10\x0b\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kgw.engine.seaweed.proto.mq_schema_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SCALARTYPE']._serialized_start=560
+  _globals['_SCALARTYPE']._serialized_end=698
   _globals['_TOPIC']._serialized_start=55
   _globals['_TOPIC']._serialized_end=95
   _globals['_PARTITION']._serialized_start=97
   _globals['_PARTITION']._serialized_end=190
+  _globals['_RECORDTYPE']._serialized_start=192
+  _globals['_RECORDTYPE']._serialized_end=238
+  _globals['_FIELD']._serialized_start=240
+  _globals['_FIELD']._serialized_end=355
+  _globals['_TYPE']._serialized_start=358
+  _globals['_TYPE']._serialized_end=506
+  _globals['_LISTTYPE']._serialized_start=508
+  _globals['_LISTTYPE']._serialized_end=557
 # @@protoc_insertion_point(module_scope)
